@@ -1,0 +1,126 @@
+"""Read a tracked workspace back as the dataclasses of `scene`: parameters, camera and clip."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from headavatar.errors import WorkspaceError
+from headavatar.scene import Array, Camera, Clip, HeadParams, Split
+from headavatar.workspace import layout
+from headavatar.workspace.store import Workspace
+
+_CACHED_IMAGES = 64
+
+
+class ImageSequence(Sequence[Array]):
+    """Pictures of a clip, read from disk when asked for; the last few are kept.
+
+    Args:
+        files: one path per frame.
+        gray: read (H, W) instead of (H, W, 3) RGB.
+    """
+
+    def __init__(self, files: Sequence[Path], *, gray: bool = False) -> None:
+        self.files = list(files)
+        self.gray = gray
+        self._cache: OrderedDict[int, Array] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageSequence: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return ImageSequence(self.files[index], gray=self.gray)
+        index = range(len(self.files))[index]
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        image = read_image(self.files[index], gray=self.gray)
+        self._cache[index] = image
+        if len(self._cache) > _CACHED_IMAGES:
+            self._cache.popitem(last=False)
+        return image
+
+
+def read_image(path: Path, *, gray: bool = False) -> Array:
+    """Read a picture as (H, W, 3) RGB or (H, W) gray, uint8.
+
+    Raises:
+        WorkspaceError: it is missing or damaged.
+    """
+    import cv2
+
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB) if len(data) else None
+    except FileNotFoundError:
+        image = None
+    if image is None:
+        raise WorkspaceError(
+            f"{path} is missing or damaged.",
+            why="It changed after the stage that wrote it was done.",
+            fix="Run `headavatar preprocess --force`.",
+        )
+    return np.asarray(image)
+
+
+def load_params(workspace: Workspace) -> HeadParams:
+    """The tracked head parameters of the T usable frames."""
+    data = workspace.read_npz(layout.PARAMS)
+    return HeadParams(
+        identity=data["shape"], expression=data["expr"], rotation=data["rotation"], translation=data["translation"],
+        neck=data["neck_pose"], jaw=data["jaw_pose"], eyes=data["eyes_pose"],
+    )  # fmt: skip
+
+
+def load_camera(workspace: Workspace) -> Camera:
+    """The one camera of the clip."""
+    data = workspace.read_json(layout.CAMERAS)
+    return Camera(
+        K=np.asarray(data["K"], np.float64),
+        width=int(data["width"]),
+        height=int(data["height"]),
+        world_to_camera=np.asarray(data["world_to_camera"], np.float64),
+    )
+
+
+def load_clip(workspace: Workspace, split: str = "blocks", with_torso: bool = False) -> Clip:
+    """The tracked clip as a method sees it.
+
+    Args:
+        workspace: preprocessed and tracked.
+        split: "blocks" or "tail", see `scene.Split`.
+        with_torso: supervise the whole person's matte instead of the head without clothes.
+    Raises:
+        WorkspaceError: a file is missing or damaged.
+    """
+    tracked = workspace.read_npz(layout.PARAMS)
+    frame_idx = np.asarray(tracked["frame_idx"], np.int64)
+    rows = {row["frame"]: row for row in workspace.read_jsonl(layout.FRAME_TABLE)}
+    times_s = np.array([rows[int(i)]["time_s"] for i in frame_idx], np.float64)
+    landmarks = workspace.read_npz(layout.LANDMARKS)["landmarks"][frame_idx]
+
+    def sequence(folder: str, gray: bool) -> ImageSequence:
+        return ImageSequence([workspace.path(folder, layout.frame_name(int(i))) for i in frame_idx], gray=gray)
+
+    return Clip(
+        images=sequence(layout.FRAMES, gray=False),
+        mattes=sequence(layout.MATTES if with_torso else layout.HEAD_MATTES, gray=True),
+        parsing=sequence(layout.PARSING, gray=True),
+        landmarks=landmarks,
+        camera=load_camera(workspace),
+        params=load_params(workspace),
+        times_s=times_s,
+        frame_idx=frame_idx,
+        valid=read_image(workspace.path(layout.VALID), gray=True) > 127,
+        split=Split.named(split, times_s),
+    )
