@@ -1,0 +1,1 @@
+"""Image figures: PSNR, SSIM, LPIPS. Images are float RGB in [0, 1]."""

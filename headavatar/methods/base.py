@@ -1,0 +1,106 @@
+"""What a method is to the rest of the program: a description, a trainer and an avatar.
+
+A method is one folder and one `MethodSpec`. The description imports nothing heavy; trainer and avatar are named by
+strings and imported when they are used. Methods take arrays and dataclasses, never a folder of the workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ..scene import Array, Camera, Clip, HeadParams, RenderOutput
+
+if TYPE_CHECKING:
+    import torch
+
+
+def option(default: Any, help: str, *, choices: tuple[Any, ...] = ()) -> Any:
+    """A field of a method's settings: default, help text and allowed values, as dataclass metadata."""
+    return dataclass_field(default=default, metadata={"help": help, "choices": choices, "changes_result": True})
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method as lists and planners see it.
+
+    Attributes:
+        name: what `--method` takes.
+        title: one line for people.
+        needs: Python modules without which the method does not run.
+        settings: frozen dataclass whose fields are made by `option`.
+        presets: preset name → {field: value} on top of the defaults.
+        trainer: "package.module:Class", a `Trainer`.
+        avatar: "package.module:Class", an `Avatar`.
+        source: the paper.
+        version: raised whenever the same clip and settings would give another avatar.
+    """
+
+    name: str
+    title: str
+    needs: tuple[str, ...]
+    settings: type
+    trainer: str
+    avatar: str
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    source: str = ""
+    version: int = 1
+
+    def resolve(self, preset: str = "balanced", overrides: Mapping[str, Any] | None = None) -> Any:
+        """The settings of a preset with some fields changed.
+
+        Args:
+            preset: a key of `presets`.
+            overrides: field → value.
+        Returns:
+            an instance of `settings`.
+        Raises:
+            KeyError: no such preset.
+            TypeError: no such field.
+        """
+        return self.settings(**{**self.presets[preset], **(overrides or {})})
+
+
+@runtime_checkable
+class Avatar(Protocol):
+    """A head that can be posed and rendered."""
+
+    method: str
+    name: str
+    head_model: str
+    identity: Array
+    expression_range: tuple[Array, Array]
+
+    def render(
+        self, params: HeadParams, camera: Camera, background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    ) -> RenderOutput:
+        """One picture of one frame's parameters (T = 1)."""
+
+    def save(self, folder: Path) -> None:
+        """Write avatar.json and model.safetensors."""
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Avatar:
+        """Read what `save` wrote."""
+
+
+class Trainer(Protocol):
+    """Fits an avatar to a clip; every step depends on the seed, the step's number and the state only."""
+
+    total_steps: int
+
+    def __init__(self, clip: Clip, settings: Any, *, name: str, head: Any, seed: int, device: str) -> None: ...
+
+    def step(self, index: int) -> dict[str, float]:
+        """Do one step and return its figures, "loss" and "rays" among them."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that a later `load_state` needs to go on bit-equal."""
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None: ...
+
+    def avatar(self) -> Avatar:
+        """The avatar as it stands now."""

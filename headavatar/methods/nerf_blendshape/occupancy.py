@@ -1,0 +1,167 @@
+"""Where the head can be: a grid of voxels carved by the mattes and bounded by the tracked mesh, later by the density.
+
+Three cuts, each a grid over the same cube in head space:
+
+* the hull: a voxel whose projection falls inside the matte in nearly all training frames. Exact for hair, and as deep
+  as the head's turns allow;
+* the shell: voxels near the tracked mesh in some training frame, near meaning a centimetre at the face and several at
+  the scalp, where hair stands off. It cuts the hull's cone in front of a face that never turned;
+* the density: once the field has taken shape, voxels where some expression of training is not empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ...scene import Array, Camera, HeadParams
+from .rays import Cube, head_to_camera
+
+HULL_FRAMES = 64
+SHELL_FRAMES = 24
+INSIDE = 0.9
+"""Share of frames whose matte must hold a voxel of the head; below the chin, which moves by itself, half of that."""
+
+
+def farthest(points: Array, count: int) -> Array:
+    """Positions of `count` points that lie far from each other, the first one first, sorted."""
+    chosen = [0]
+    distance = np.linalg.norm(points - points[0], axis=1)
+    while len(chosen) < min(count, len(points)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return np.unique(chosen)
+
+
+def diverse_frames(params: HeadParams, count: int) -> Array:
+    """Frames that differ in rotation and expression."""
+    return farthest(np.concatenate([params.rotation * 2, params.expression], axis=1), count)
+
+
+def mesh_points(head: Any, params: HeadParams, frames: Array) -> Array:
+    """(n, V, 3) the tracked mesh of some frames, head space, metres."""
+    with torch.no_grad():
+        vertices = head.vertices(
+            torch.as_tensor(params.identity, dtype=torch.float32),
+            torch.as_tensor(params.expression[frames], dtype=torch.float32),
+            neck=torch.as_tensor(params.neck[frames], dtype=torch.float32),
+            jaw=torch.as_tensor(params.jaw[frames], dtype=torch.float32),
+            eyes=torch.as_tensor(params.eyes[frames], dtype=torch.float32),
+        )
+    points: Array = vertices.cpu().numpy()
+    return points
+
+
+def head_cube(points: Array, mattes: Sequence[Array], params: HeadParams, camera: Camera, hair_m: float) -> Cube:
+    """The cube that holds the mesh and whatever the mattes show around it.
+
+    Args:
+        points: (n, V, 3) mesh in head space, metres.
+        mattes, params: of the same frames, (H, W) uint8 each.
+        camera: the clip's.
+        hair_m: how far hair may stand off, metres.
+    """
+    low, high = points.reshape(-1, 3).min(0).astype(np.float64), points.reshape(-1, 3).max(0).astype(np.float64)
+    rotation, translation = head_to_camera(params, camera)
+    inverse = np.linalg.inv(np.asarray(camera.K, np.float64))
+    seen = []
+    for matte, turn, shift in zip(mattes, rotation, translation, strict=True):
+        ys, xs = np.nonzero(matte > 127)
+        if len(xs) == 0:
+            continue
+        corners = np.array([[x, y, 1.0] for x in (xs.min(), xs.max() + 1) for y in (ys.min(), ys.max() + 1)])
+        # The matte's rectangle at the depth of the head's middle: the outline lies about there.
+        middle = turn @ ((low + high) / 2) + shift
+        at_depth = corners @ inverse.T * middle[2]
+        # Only the extent counts, so the head's turn is left out of it: a turned rectangle would reach too far.
+        seen.append(at_depth - middle)
+    if seen:
+        # The camera's y points down where the head's points up.
+        extents = np.stack(seen) * np.array([1.0, -1.0, 0.0])
+        center = (low + high) / 2
+        low = np.minimum(low, center + np.quantile(extents.min(1), 0.02, axis=0))
+        high = np.maximum(high, center + np.quantile(extents.max(1), 0.98, axis=0))
+    low, high = low - hair_m * np.array([0.15, 0.1, 0.6]), high + hair_m * np.array([0.15, 0.15, 0.2])
+    return Cube(((low + high) / 2).astype(np.float32), float((high - low).max()))
+
+
+def voxel_centers(grid: int) -> Array:
+    """(G³, 3) unit-cube positions of the voxels' centers; x runs slowest, z fastest."""
+    axis = (np.arange(grid, dtype=np.float32) + 0.5) / grid
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+
+
+def dilate(occupied: torch.Tensor, voxels: int) -> torch.Tensor:
+    """(G, G, G) bool grown by a cube of `voxels` to each side, axis by axis."""
+    grown = occupied[None, None].to(torch.float32)
+    for axis in range(3):
+        kernel, padding = [1, 1, 1], [0, 0, 0]
+        kernel[axis], padding[axis] = 2 * voxels + 1, voxels
+        grown = torch.nn.functional.max_pool3d(grown, kernel, stride=1, padding=padding)
+    return grown[0, 0] > 0.5
+
+
+def shell(points: Array, hairy: Array, cube: Cube, grid: int, shell_m: float, hair_m: float) -> torch.Tensor:
+    """Voxels near the mesh.
+
+    Args:
+        points: (n, V, 3) head space, metres.
+        hairy: (V,) bool, vertices that hair may cover.
+        grid: voxels along an edge.
+        shell_m, hair_m: distances for bare and for hairy vertices, metres.
+    Returns:
+        (G, G, G) bool.
+    """
+    voxel = cube.side / grid
+    near = torch.zeros((grid,) * 3, dtype=torch.bool)
+    for chosen, distance in ((~hairy, shell_m), (hairy, hair_m)):
+        cells = np.floor(cube.to_unit(points[:, chosen].reshape(-1, 3)) * grid).astype(np.int64)
+        cells = cells[((cells >= 0) & (cells < grid)).all(1)]
+        marked = torch.zeros((grid,) * 3, dtype=torch.bool)
+        marked[tuple(torch.from_numpy(cells).unbind(1))] = True
+        near |= dilate(marked, max(1, int(np.ceil(distance / voxel))))
+    return near
+
+
+def carve(
+    candidates: torch.Tensor, cube: Cube, mattes: Sequence[Array], params: HeadParams, camera: Camera, valid: Array,
+    chin_y: float,
+) -> torch.Tensor:  # fmt: skip
+    """The candidates that the mattes do not rule out.
+
+    Args:
+        candidates: (G, G, G) bool.
+        mattes: (H, W) uint8 of the frames in `params`.
+        valid: (H, W) bool; pixels that the picture does not hold rule nothing out.
+        chin_y: height of the chin in head space, metres; below it half as many frames must agree.
+    Returns:
+        (G, G, G) bool.
+    """
+    grid = candidates.shape[0]
+    index = np.flatnonzero(candidates.numpy().reshape(-1))
+    centers = cube.to_head(voxel_centers(grid)[index]).astype(np.float32)
+    rotation, translation = head_to_camera(params, camera)
+    height, width = valid.shape
+    reach = max(2, int(round(0.012 * width)))  # of the tracking, whose outline is off by some pixels
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    votes = np.zeros(len(index), np.int32)
+    inside = np.zeros(len(index), np.int32)
+    for matte, turn, shift in zip(mattes, rotation, translation, strict=True):
+        grown = cv2.dilate((matte > 25).astype(np.uint8), kernel)
+        projected = centers @ (camera.K @ turn).T.astype(np.float32) + (camera.K @ shift).astype(np.float32)
+        depth = np.maximum(projected[:, 2], 1e-6)
+        u, v = np.floor(projected[:, 0] / depth).astype(np.int64), np.floor(projected[:, 1] / depth).astype(np.int64)
+        counts = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        u, v = np.clip(u, 0, width - 1), np.clip(v, 0, height - 1)
+        counts &= valid[v, u]
+        votes += counts
+        inside += counts & (grown[v, u] > 0)
+    share = inside / np.maximum(votes, 1)
+    kept = np.where(centers[:, 1] >= chin_y, share >= INSIDE, share >= INSIDE / 2) & (votes > 0)
+    carved = np.zeros(grid**3, bool)
+    carved[index[kept]] = True
+    return torch.from_numpy(carved.reshape((grid,) * 3))

@@ -1,0 +1,115 @@
+"""Rays through pixels, in the unit cube around the head.
+
+The cube is fixed to the head: a point of head space h (metres) lies at (h - center) / side + 1/2. A frame's rigid pose
+carries the camera there, so one occupancy grid serves every frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...scene import Array, Camera, HeadParams
+
+
+@dataclass(frozen=True)
+class Cube:
+    """The part of head space that is modelled.
+
+    Attributes:
+        center: (3,) metres, head space.
+        side: edge, metres.
+    """
+
+    center: Array
+    side: float
+
+    def to_unit(self, points: Array) -> Array:
+        """(…, 3) head space to the unit cube."""
+        return (points - self.center) / self.side + 0.5
+
+    def to_head(self, points: Array) -> Array:
+        """(…, 3) unit cube to head space."""
+        return (points - 0.5) * self.side + self.center
+
+
+def rotation_matrices(vectors: Array) -> Array:
+    """(T, 3) axis-angle to (T, 3, 3), by Rodrigues' formula in double precision."""
+    vectors = np.asarray(vectors, np.float64)
+    angle = np.linalg.norm(vectors, axis=-1)[:, None, None]
+    x, y, z = (vectors / np.maximum(angle[..., 0], 1e-12)).T
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
+    matrices: Array = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    return matrices
+
+
+def head_to_camera(params: HeadParams, camera: Camera) -> tuple[Array, Array]:
+    """Rigid transforms from head to camera space: (T, 3, 3) rotations and (T, 3) translations, metres."""
+    rotation = rotation_matrices(params.rotation)
+    world = np.asarray(camera.world_to_camera, np.float64)
+    return world[:3, :3] @ rotation, params.translation.astype(np.float64) @ world[:3, :3].T + world[:3, 3]
+
+
+@dataclass(frozen=True)
+class RayFrames:
+    """What turns pixels of T frames into rays in the cube.
+
+    Attributes:
+        origins: (T, 3) camera centers in cube units.
+        turns: (T, 3, 3) maps a pixel (u, v, 1) to a direction in cube axes, of length 1 along the camera's z.
+    """
+
+    origins: torch.Tensor
+    turns: torch.Tensor
+
+    @staticmethod
+    def of(params: HeadParams, camera: Camera, cube: Cube, device: str = "cpu") -> RayFrames:
+        """The rays of a sequence under one camera."""
+        rotation, translation = head_to_camera(params, camera)
+        to_head = rotation.transpose(0, 2, 1)
+        origins = cube.to_unit(-np.einsum("tij,tj->ti", to_head, translation))
+        turns = to_head @ np.linalg.inv(np.asarray(camera.K, np.float64))
+        as_tensor = lambda a: torch.as_tensor(a, dtype=torch.float32, device=device)  # noqa: E731
+        return RayFrames(as_tensor(origins), as_tensor(turns))
+
+    def rays(self, frame: int, pixels: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rays of one frame's pixels.
+
+        Args:
+            frame: position in the sequence.
+            pixels: (R,) flat indices, row by row.
+            width: of the image.
+        Returns:
+            origins (R, 3) in cube units, unit directions (R, 3), and (R,) length along the ray per unit of camera z.
+        """
+        u = (pixels % width).to(torch.float32) + 0.5
+        v = torch.div(pixels, width, rounding_mode="floor").to(torch.float32) + 0.5
+        turn = self.turns[frame]
+        directions = u[:, None] * turn[:, 0] + v[:, None] * turn[:, 1] + turn[:, 2]
+        length = directions.norm(dim=1)
+        return self.origins[frame].expand(len(pixels), 3), directions / length[:, None], length
+
+
+def spherical_harmonics(directions: torch.Tensor) -> torch.Tensor:
+    """The first 16 real spherical harmonics of unit directions.
+
+    Args:
+        directions: (N, 3).
+    Returns:
+        (N, 16), bands 0 to 3.
+    """
+    x, y, z = directions.unbind(1)
+    xx, yy, zz = x * x, y * y, z * z
+    return torch.stack(
+        [
+            torch.full_like(x, 0.28209479), -0.48860251 * y, 0.48860251 * z, -0.48860251 * x,
+            1.09254843 * x * y, -1.09254843 * y * z, 0.31539157 * (3 * zz - 1), -1.09254843 * x * z,
+            0.54627422 * (xx - yy), -0.59004359 * y * (3 * xx - yy), 2.89061144 * x * y * z,
+            -0.45704580 * y * (5 * zz - 1), 0.37317633 * z * (5 * zz - 3), -0.45704580 * x * (5 * zz - 1),
+            1.44530572 * z * (xx - yy), -0.59004359 * x * (xx - 3 * yy),
+        ],
+        dim=1,
+    )  # fmt: skip

@@ -1,0 +1,56 @@
+"""Settings and presets of nerf-blendshape, and its entry in the registry; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..base import MethodSpec, option
+
+
+@dataclass(frozen=True)
+class NerfBlendshapeSettings:
+    """Every number that shapes a fit; all counts are counts, none is a time."""
+
+    steps: int = option(2000, "Optimization steps.")
+    rays: int = option(8192, "Rays a step, shared by its frames.")
+    frames_per_step: int = option(4, "Frames a step; each needs its own blended table.")
+    samples: int = option(10, "Most samples on one ray.")
+    levels: int = option(12, "Levels of the hash grid.")
+    features: int = option(2, "Features a level.", choices=(2, 4))
+    log2_table: int = option(14, "Entries of a hashed level, as a power of two.")
+    base_resolution: int = option(16, "Cells along an edge at the coarsest level.")
+    finest_resolution: int = option(512, "Cells along an edge at the finest level.")
+    hidden: int = option(64, "Width of both networks.")
+    sigma_layers: int = option(1, "Hidden layers of the density network.")
+    geometry_features: int = option(15, "Features handed from the density network to the color network.")
+    table_lr: float = option(1e-2, "Step size of the tables.")
+    network_lr: float = option(2e-3, "Step size of the networks.")
+    final_lr: float = option(0.05, "Step sizes at the end, as a share of those at the start.")
+    alpha_weight: float = option(0.5, "Weight of |alpha - matte|.")
+    sparsity: float = option(1e-3, "Pull of the expression tables towards zero, per step, as a share of the step size.")
+    random_background: float = option(0.5, "Share of rays composited over random colors instead of white.")
+    perceptual_weight: float = option(0.05, "Weight of LPIPS (AlexNet) on patches; 0 leaves it out.")
+    perceptual_from: float = option(0.6, "Share of the steps after which patches join.")
+    patch: int = option(64, "Edge of a patch, pixels.")
+    pose_tables: bool = option(True, "Give the head's rotation and place tables of their own, for neck and light.")
+    shell_m: float = option(0.012, "How far the head may stand off the tracked face, metres.")
+    hair_m: float = option(0.07, "How far hair may stand off the tracked scalp, metres.")
+    grid: int = option(128, "Voxels along an edge of the occupancy grid.")
+
+
+PRESETS = {
+    "fast": {"steps": 700, "perceptual_from": 0.8},
+    "balanced": {},
+    "quality": {"steps": 8000, "samples": 14, "log2_table": 15},
+}
+
+SPEC = MethodSpec(
+    name="nerf-blendshape",
+    title="hash-grid radiance field, one table per expression, blended into one per frame",
+    needs=("torch",),
+    settings=NerfBlendshapeSettings,
+    presets=PRESETS,
+    trainer="headavatar.methods.nerf_blendshape.trainer:NerfBlendshapeTrainer",
+    avatar="headavatar.methods.nerf_blendshape.avatar:NerfBlendshapeAvatar",
+    source="Gao et al., Reconstructing Personalized Semantic Facial NeRF Models From Monocular Video, 2022",
+)
