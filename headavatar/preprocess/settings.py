@@ -1,0 +1,48 @@
+"""Settings of the preprocess stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headavatar.workspace.stages import StageSpec, setting
+
+MINIMUM_USABLE_FRAMES = 24
+"""Fewer usable frames than these cannot tell a head's shape from its expressions."""
+
+
+@dataclass(frozen=True)
+class PreprocessSettings:
+    video: str = setting("", "the video to read; anything ffmpeg decodes", changes_result=False)
+    start: float = setting(0.0, "seconds of the video to skip")
+    max_frames: int = setting(0, "stop after this many frames; 0 takes all")
+    every: int = setting(1, "take every K-th frame")
+    size: int = setting(512, "side of the square crop, pixels", choices=(256, 512))
+    matting: str = setting(
+        "modnet", "network for the person's matte; rvm is GPL-3.0, selfie is light and coarse",
+        choices=("modnet", "rvm", "selfie"),
+    )  # fmt: skip
+    parsing: str = setting(
+        "six", "network for the parsing; nineteen was trained on data with a non-commercial licence",
+        choices=("six", "nineteen"),
+    )  # fmt: skip
+    workers: int = setting(0, "threads that run networks; 0 takes one per core, four at most", changes_result=False)
+
+
+PRESETS = {"fast": {"size": 256, "matting": "selfie"}, "balanced": {}, "quality": {"size": 512}}
+
+
+def models(settings: PreprocessSettings) -> tuple[str, ...]:
+    """The networks that these settings use, by catalog name."""
+    matting = {"modnet": "modnet", "rvm": "rvm", "selfie": "selfie_segmenter"}[settings.matting]
+    parsing = ("selfie_multiclass",) if settings.parsing == "six" else ("selfie_multiclass", "bisenet")
+    return ("face_landmarker", matting, *parsing)
+
+
+STAGE = StageSpec(
+    name="preprocess",
+    version=1,
+    settings=PreprocessSettings,
+    run="headavatar.preprocess.stage:run",
+    presets=PRESETS,
+    models=models,
+)
