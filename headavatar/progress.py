@@ -7,7 +7,7 @@ progress bars, tests hand in `SilentReporter`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,7 +25,7 @@ class Task(Protocol):
 class Reporter(Protocol):
     """Receives what a stage has to say while it runs."""
 
-    def task(self, description: str, total: int | None = None, done: int = 0) -> "_TaskContext":
+    def task(self, description: str, total: int | None = None, done: int = 0) -> AbstractContextManager[Task]:
         """Open a task: `with reporter.task("landmarks", 600) as t: t.advance()`."""
 
     def info(self, message: str) -> None:
@@ -39,11 +39,6 @@ class Reporter(Protocol):
 
     def row(self, table: str, values: Mapping[str, float | int | str]) -> None:
         """One row of a live table, such as loss and holdout PSNR of a fit."""
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:

@@ -45,4 +45,5 @@ STAGE = StageSpec(
     run="headavatar.preprocess.stage:run",
     presets=PRESETS,
     models=models,
+    inputs=lambda settings: (settings.video,),
 )

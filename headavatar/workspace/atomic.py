@@ -22,6 +22,7 @@ import numpy as np
 from headavatar.errors import WorkspaceError
 from headavatar.scene import Array
 
+_JPEG_QUALITY = 92
 _PNG_COMPRESSION = 3  # libpng's default of 6 costs three times the time for 4 % of the size
 
 
@@ -48,7 +49,7 @@ def write_error(error: OSError, path: Path) -> WorkspaceError:
     return WorkspaceError(what, why=error.strerror or str(error), fix="Check the disk and the path.")
 
 
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def replace_file(path: Path, staging: Path | None = None, *, sync: bool = True) 
         try:
             yield temporary
         except OSError as error:
-            if error.errno in _DISK_ERRORS:
+            if error.errno in DISK_ERRORS:
                 raise write_error(error, path) from error
             raise
         with disk_errors(path):
@@ -113,7 +114,7 @@ def replace_dir(path: Path, staging: Path | None = None) -> Iterator[Path]:
         try:
             yield temporary
         except OSError as error:
-            if error.errno in _DISK_ERRORS:
+            if error.errno in DISK_ERRORS:
                 raise write_error(error, path) from error
             raise
         with disk_errors(path):
@@ -165,7 +166,9 @@ def write_image(path: Path, image: Array, staging: Path | None = None, *, sync: 
 
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-    options = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION] if path.suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92]
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    if path.suffix == ".png":
+        options = [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION]
     done, data = cv2.imencode(path.suffix, np.ascontiguousarray(image), options)
     if not done:
         raise ValueError(f"no encoder for {path.suffix}")

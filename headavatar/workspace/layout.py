@@ -1,13 +1,13 @@
 """Where everything lies in a workspace, schema 1: fixed names, relative to its root.
 
-    anna.avatar/
-      workspace.json   schema, id, source video's digest, conventions
-      config.toml      settings per stage, the only file that a person edits
-      source/          frames/ mattes/ head_mattes/ parsing/ normals/ landmarks.npz frames.jsonl video.json …
-      track/           params.npz cameras.json canonical.obj texture.png overlay.mp4 quality.json
-      avatars/NAME/    avatar.json model.safetensors checkpoints/ metrics.json eval.json previews/
-      renders/ exports/ reports/ logs/
-      .state/          a record per stage, lock, tmp
+anna.avatar/
+  workspace.json   schema, id, source video's digest, conventions
+  config.toml      settings per stage, the only file that a person edits
+  source/          frames/ mattes/ head_mattes/ parsing/ normals/ landmarks.npz frames.jsonl video.json …
+  track/           params.npz cameras.json canonical.obj texture.png overlay.mp4 quality.json
+  avatars/NAME/    avatar.json model.safetensors checkpoints/ metrics.json eval.json previews/
+  renders/ exports/ reports/ logs/
+  .state/          a record per stage, lock, tmp
 """
 
 from __future__ import annotations

@@ -28,6 +28,24 @@ def setting(default: Any, help: str, *, choices: tuple[Any, ...] = (), changes_r
 
 
 @dataclass(frozen=True)
+class Extension:
+    """A second dataclass of settings that joins a stage's own: what the chosen method of `fit` can be told.
+
+    Attributes:
+        field: the field of the stage's settings that receives the resolved instance; it is made by
+            `setting(None, ...)`, typed Any, and cannot be set by hand.
+        settings: the dataclass, its fields made like the stage's.
+        presets: preset name → {field: value}, as in `StageSpec`.
+        version: joins the stage's version in the fingerprint.
+    """
+
+    field: str
+    settings: type
+    presets: Mapping[str, Mapping[str, Any]]
+    version: int = 1
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """A stage as the planner sees it.
 
@@ -41,6 +59,11 @@ class StageSpec:
         presets: preset name → {field: value}, on top of the defaults; "balanced" may be empty.
         models: catalog names of the networks that the stage uses under given settings.
         instance: the settings field that tells several results of this stage apart (an avatar's name), or "".
+        inputs: paths of files from outside the workspace whose content decides the result; the settings field that
+            names them has `changes_result=False`. A folder that is a workspace stands for its tracking.
+        extension: further settings that these settings ask for, or None.
+        needs: further stages upstream under given settings (`export` needs an avatar for some formats only).
+        always: run whenever asked for, current or not (a cheap stage that looks at everything there is).
     """
 
     name: str
@@ -51,3 +74,11 @@ class StageSpec:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     instance: str = ""
+    inputs: Callable[[Any], tuple[str, ...]] = lambda settings: ()
+    extension: Callable[[Any], Extension | None] = lambda settings: None
+    needs: Callable[[Any], tuple[str, ...]] = lambda settings: ()
+    always: bool = False
+
+    def all_upstream(self, settings: Any) -> tuple[str, ...]:
+        """The stages that must be current before this one runs with these settings."""
+        return (*self.upstream, *self.needs(settings))

@@ -95,11 +95,11 @@ class Workspace:
                 fix=f"Put back a copy of it, or delete it and run `headavatar preprocess VIDEO --out {root.name}`.",
             ) from error
         except OSError as error:
-            raise WorkspaceError(f"{file} could not be read.", why=str(error), fix="Check the folder's rights.") from error
+            raise WorkspaceError(f"{file} could not be read.", why=str(error), fix="Check its rights.") from error
         if schema > layout.SCHEMA:
             writer = info.get("written_by", "a newer version")
             raise WorkspaceError(
-                f"{root} has workspace schema {schema}; this is headavatar {__version__}, which reads up to {layout.SCHEMA}.",
+                f"{root} has workspace schema {schema}; headavatar {__version__} reads up to {layout.SCHEMA}.",
                 why=f"It was written by headavatar {writer}.",
                 fix=f"Use headavatar {writer} or newer: pip install 'headavatar>={writer}'.",
             )

@@ -1,0 +1,31 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headavatar.workspace import Workspace
+
+
+@pytest.fixture
+def seed() -> int:
+    """A fresh seed for every test; printed, so that a failure can be repeated."""
+    value = secrets.randbits(31)
+    print(f"seed {value}")
+    return value
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    """Random inputs, new in every run."""
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    return Workspace.create(tmp_path / "anna.avatar")
