@@ -1,0 +1,136 @@
+"""`export`: what was tracked and fitted, as files that other programs open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from headavatar import __version__
+from headavatar.export.glb import build_glb
+from headavatar.export.head_mesh import morph_mesh, tracked_animation
+from headavatar.export.nerf_dataset import write_dataset
+from headavatar.export.obj import write_obj
+from headavatar.export.settings import ExportSettings
+from headavatar.head.model import HeadModel, load
+from headavatar.progress import RunContext
+from headavatar.render.avatars import draw, open_avatar
+from headavatar.render.neutral import neutral_frame
+from headavatar.render.sequences import frame_range
+from headavatar.render.stage import clip_fps, counted, sized, write_video
+from headavatar.scene import Array, Clip
+from headavatar.workspace import Workspace, layout, load_clip
+from headavatar.workspace.clips import read_image
+
+TEXTURE = "track/texture.png"
+
+GLB_README = """glTF 2.0 binary: head.glb
+
+Axes     +y up, +z out of the face, +x to the subject's left. Unit: metre. The head's origin lies between the ears'
+         height near the skull's base; at rest it stands at the scene's origin.
+Targets  ARKit's 52 expressions by name, each at its full at weight 1: in three.js `mesh.morphTargetDictionary`, in
+         Blender the shape keys, in Unity the blend shapes.
+Rig      root > neck > jaw, eye_left, eye_right. Gaze can be had from eyeLook* or from the eye joints.
+Clip     "tracked": the video's expressions as morph weights, head, neck, jaw and eyes as joint rotations.
+Texture  the color seen in the video, light included, hence KHR_materials_unlit.
+"""
+
+MP4_README = """MP4 of the avatar moving as tracked: H.264, yuv420p, the clip's own frame rate and camera.
+"""
+
+
+def run(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
+    """Write one format.
+
+    Args:
+        workspace: tracked; fitted too for mp4.
+        settings: format and what goes in.
+        context: progress and device.
+    Returns:
+        format, folder and files relative to the workspace, and what the format adds.
+    """
+    write = {"glb": _glb, "mp4": _mp4, "nerfblendshape": _nerfblendshape, "obj": _obj}[settings.format]
+    summary = write(workspace, settings, context)
+    return {"format": settings.format, "folder": f"exports/{settings.format}", **summary}
+
+
+def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
+    clip, model = load_clip(workspace), _head(workspace)
+    frames = frame_range(settings.frames, len(clip))
+    mesh = morph_mesh(model, clip.params.identity)
+    rest = clip.params.translation[neutral_frame(clip.params)]
+    animation = tracked_animation(clip.params[list(frames)], clip.times_s[list(frames)], rest)
+    video = workspace.read_json(layout.VIDEO)
+    provenance = {
+        "version": __version__, "head_model": model.name, "expressions": "ARKit 52",
+        "axes": "+y up, +z out of the face, +x to the subject's left", "unit": "metre",
+        "source_digest": video.get("digest", ""), "frames": len(frames), "rest_translation_m": rest.tolist(),
+    }  # fmt: skip
+    data = build_glb(mesh, animation, _texture(workspace), provenance)
+    with workspace.replace_dir("exports/glb") as folder:
+        (folder / "head.glb").write_bytes(data)
+        (folder / "README.txt").write_text(GLB_README)
+    return {
+        "files": ["exports/glb/head.glb", "exports/glb/README.txt"], "bytes": len(data), "frames": len(frames),
+        "vertices": len(mesh.positions), "triangles": len(mesh.faces), "targets": len(mesh.names),
+    }  # fmt: skip
+
+
+def _obj(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
+    clip, model = load_clip(workspace), _head(workspace)
+    identity = torch.as_tensor(clip.params.identity)
+    rest = model.vertices(identity, torch.zeros(1, len(model.expression_names)))[0].numpy()
+    with workspace.replace_dir("exports/obj") as folder:
+        write_obj(folder, rest, model.uvs.numpy(), model.faces.numpy(), model.uv_faces.numpy(), _texture(workspace))
+        files = sorted(f"exports/obj/{file.name}" for file in folder.iterdir())
+    return {"files": files, "vertices": len(rest)}
+
+
+def _mp4(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
+    opened = open_avatar(workspace, settings.avatar, context.device)
+    clip = load_clip(workspace, opened.split, opened.with_torso)
+    camera = sized(clip.camera, settings.size)
+    frames = frame_range(settings.frames, len(clip))
+    rel = f"exports/mp4/{opened.name}.mp4"
+
+    def pictures() -> Iterator[Array]:
+        for frame in frames:
+            yield draw(opened.avatar, clip.params[frame], camera, settings.background)
+
+    with context.reporter.task("mp4", len(frames)) as task:
+        write_video(workspace, rel, counted(pictures(), task), clip_fps(clip.times_s))
+    workspace.write_text("exports/mp4/README.txt", MP4_README)
+    return {"files": [rel, "exports/mp4/README.txt"], "frames": len(frames), "avatar": opened.name}
+
+
+def _nerfblendshape(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
+    clip, model = load_clip(workspace), _head(workspace)
+    frames = frame_range(settings.frames, len(clip))
+    identity = torch.as_tensor(clip.params.identity)
+    points = model.vertices(identity, torch.zeros(1, len(model.expression_names)))[0].numpy()
+    plate = _plate(workspace, clip)
+    with (
+        workspace.replace_dir("exports/nerfblendshape") as folder,
+        context.reporter.task("dataset", len(frames)) as task,
+    ):
+        summary = write_dataset(folder, clip, frames, points, plate, task.advance)
+    return {"files": ["exports/nerfblendshape/transforms.json"], **summary}
+
+
+def _head(workspace: Workspace) -> HeadModel:
+    return load(str(workspace.read_npz(layout.PARAMS)["head_model"]))
+
+
+def _texture(workspace: Workspace) -> bytes | None:
+    file = workspace.path(TEXTURE)
+    return file.read_bytes() if file.exists() else None
+
+
+def _plate(workspace: Workspace, clip: Clip) -> Array | None:
+    """The clean background, where preprocess found one."""
+    file = workspace.path(layout.BACKGROUND)
+    if not file.exists():
+        return None
+    plate = read_image(file)
+    return plate if plate.shape[:2] == (clip.camera.height, clip.camera.width) else None
