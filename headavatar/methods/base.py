@@ -6,7 +6,7 @@ strings and imported when they are used. Methods take arrays and dataclasses, ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -37,6 +37,7 @@ class MethodSpec:
         avatar: "package.module:Class", an `Avatar`.
         source: the paper.
         version: raised whenever the same clip and settings would give another avatar.
+        models: names of the pretrained networks that a fit uses under given settings.
     """
 
     name: str
@@ -48,6 +49,7 @@ class MethodSpec:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: str = ""
     version: int = 1
+    models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
 
     def resolve(self, preset: str = "balanced", overrides: Mapping[str, Any] | None = None) -> Any:
         """The settings of a preset with some fields changed.

@@ -19,12 +19,16 @@ import numpy as np
 import torch
 
 from ...scene import Array, Camera, HeadParams
+from .field import DENSITY_SCALE, Field, density
 from .rays import Cube, head_to_camera
 
 HULL_FRAMES = 64
 SHELL_FRAMES = 24
 INSIDE = 0.9
 """Share of frames whose matte must hold a voxel of the head; below the chin, which moves by itself, half of that."""
+
+VOXEL_M, FAINT = 0.003, 0.01
+"""A voxel of this edge that hides no more than this share of what is behind it counts as empty."""
 
 
 def farthest(points: Array, count: int) -> Array:
@@ -165,3 +169,35 @@ def carve(
     carved = np.zeros(grid**3, bool)
     carved[index[kept]] = True
     return torch.from_numpy(carved.reshape((grid,) * 3))
+
+
+def hairy_vertices(head: Any) -> Array:
+    """(V,) bool: the vertices that hair may cover, scalp and ears."""
+    regions = head.regions
+    hairy = np.zeros(head.vertex_count, bool)
+    for name in ("scalp", "ears"):
+        if name in regions:
+            hairy |= np.asarray(regions[name], bool)
+    return hairy
+
+
+def cut_by_density(occupied: torch.Tensor, field: Field, coefficients: torch.Tensor) -> torch.Tensor:
+    """Keep the voxels that hold something under at least one of some expressions, and their neighbours.
+
+    Args:
+        occupied: (G, G, G) bool.
+        field: evaluated at the voxels' centers.
+        coefficients: (n, K) expressions of training that lie far from each other.
+    Returns:
+        (G, G, G) bool, a subset of `occupied`.
+    """
+    grid = occupied.shape[0]
+    index = torch.nonzero(occupied.reshape(-1))[:, 0]
+    centers = torch.from_numpy(voxel_centers(grid)).to(occupied.device)[index]
+    densest = torch.zeros(len(index), device=occupied.device)
+    for row in coefficients:
+        densest = torch.maximum(densest, density(field, row, centers))
+    # A voxel is kept where it would hide more than a percent of what is behind it.
+    kept = torch.zeros(grid**3, dtype=torch.bool, device=occupied.device)
+    kept[index] = densest * DENSITY_SCALE * VOXEL_M > FAINT
+    return dilate(kept.reshape(occupied.shape), 1) & occupied

@@ -52,5 +52,6 @@ SPEC = MethodSpec(
     presets=PRESETS,
     trainer="headavatar.methods.nerf_blendshape.trainer:NerfBlendshapeTrainer",
     avatar="headavatar.methods.nerf_blendshape.avatar:NerfBlendshapeAvatar",
+    models=lambda settings: ("lpips_alex",) if settings.perceptual_weight > 0 else (),
     source="Gao et al., Reconstructing Personalized Semantic Facial NeRF Models From Monocular Video, 2022",
 )

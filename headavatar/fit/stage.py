@@ -1,0 +1,131 @@
+"""The `fit` stage: a tracked clip in, an avatar out."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import time
+from typing import Any
+
+import numpy as np
+
+from headavatar import head as heads
+from headavatar.errors import InputError, OutOfMemory
+from headavatar.fit import loop
+from headavatar.fit.checkpoints import Checkpoints
+from headavatar.fit.settings import FitSettings
+from headavatar.methods import Avatar, MethodSpec, get, trainer_class
+from headavatar.metrics.psnr import psnr
+from headavatar.ops import backend
+from headavatar.progress import RunContext
+from headavatar.scene import Array, Clip
+from headavatar.workspace import Workspace, load_clip
+
+FEWEST_FRAMES = 8
+
+
+def run(workspace: Workspace, settings: FitSettings, context: RunContext) -> dict[str, Any]:
+    """Fit an avatar to the workspace's clip.
+
+    Args:
+        workspace: preprocessed and tracked.
+        settings: with the method's settings resolved.
+        context: device, seed, progress.
+    Returns:
+        figures of the fit, JSON-able.
+    Raises:
+        InputError: too few frames to train on.
+        OutOfMemory: also with few rays a step.
+    """
+    spec = get(settings.method)
+    clip = load_clip(workspace, settings.split, settings.with_torso)
+    if len(clip.split.train) < FEWEST_FRAMES:
+        raise InputError(
+            f"Only {len(clip.split.train)} frames are left to train on.",
+            why=f"{len(clip)} of the clip's frames are usable, and the split holds some out",
+            fix="use a longer clip, or fewer skipped frames (`preprocess --every 1`)",
+        )
+    began = time.monotonic()
+    avatar, rows, steps = _fit_within_memory(workspace, clip, spec, settings, context)
+    staging = workspace.partial_dir(f"fit.{settings.name}")
+    avatar.save(staging)
+    for file in ("model.safetensors", "avatar.json"):
+        with workspace.replace_file(f"avatars/{settings.name}/{file}") as temporary:
+            (staging / file).replace(temporary)
+    workspace.write_json(f"avatars/{settings.name}/metrics.json", {"method": spec.name, "rows": rows})
+    last = rows[-1]
+    return {
+        "method": spec.name, "name": settings.name, "split": settings.split, "train_frames": len(clip.split.train),
+        "holdout_frames": len(clip.split.holdout), "steps": steps, "loss": last["loss"],
+        "train_psnr": last["train_psnr"], "holdout_psnr": last.get("holdout_psnr"),
+        "rays_per_s": int(np.median([row["rays_per_s"] for row in rows])), "backend": backend.current(context.device),
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+
+
+def _fit_within_memory(
+    workspace: Workspace, clip: Clip, spec: MethodSpec, settings: FitSettings, context: RunContext
+) -> tuple[Avatar, list[loop.Row], int]:
+    """Fit, with half the rays a step whenever memory runs out."""
+    method_settings = settings.method_settings
+    while True:
+        tag = repr(sorted(dataclasses.asdict(method_settings).items()))
+        checkpoints = Checkpoints(workspace, settings.name, tag)
+        try:
+            head = heads.load("embedded", "cpu")
+            trainer = trainer_class(spec)(
+                clip, method_settings, name=settings.name, head=head, seed=context.seed, device=context.device
+            )
+            look = HoldoutLook(workspace, clip, settings.name, settings.preview_frames)
+            rows = loop.fit(trainer, checkpoints, context.reporter, look, resume=context.resume)
+            checkpoints.clear()
+            return trainer.avatar(), rows, trainer.total_steps
+        except (MemoryError, RuntimeError) as error:
+            if not loop.is_out_of_memory(error):
+                raise
+            halved = loop.smaller(method_settings)
+            if halved is None:
+                raise OutOfMemory(
+                    "The fit does not fit into memory.", why=f"also not with {method_settings.rays} rays a step: {error}",
+                    fix="use --preset fast, a smaller --size, or --set log2_table=13",
+                ) from error  # fmt: skip
+            context.reporter.warn(f"out of memory: trying again with {halved.rays} rays a step")
+            method_settings = halved
+        gc.collect()
+
+
+class HoldoutLook:
+    """Renders a few holdout frames beside the truth; what it sees never reaches the trainer.
+
+    Args:
+        workspace: previews are written into the avatar's folder there.
+        clip: its holdout frames are read.
+        name: of the avatar.
+        count: how many frames.
+    """
+
+    def __init__(self, workspace: Workspace, clip: Clip, name: str, count: int) -> None:
+        self.workspace, self.clip, self.name = workspace, clip, name
+        held = clip.split.holdout
+        places = np.linspace(0, len(held) - 1, min(count, len(held)) + 2)[1:-1].round().astype(int) if len(held) else []
+        self.frames = [int(held[i]) for i in places]
+
+    def __call__(self, avatar: Avatar, step: int) -> dict[str, float]:
+        """PSNR over these frames, and a preview of them."""
+        if not self.frames:
+            return {}
+        scores, pairs = [], []
+        for frame in self.frames:
+            truth = on_white(self.clip, frame)
+            seen = avatar.render(self.clip.params[frame], self.clip.camera).rgb
+            scores.append(psnr(seen, truth, self.clip.valid))
+            pairs.append(np.concatenate([truth, seen], axis=1))
+        picture = (np.concatenate(pairs).clip(0, 1) * 255).round().astype(np.uint8)
+        self.workspace.write_image(f"avatars/{self.name}/previews/fit.png", picture)
+        return {"holdout_psnr": round(float(np.mean(scores)), 3)}
+
+
+def on_white(clip: Clip, frame: int) -> Array:
+    """A frame's truth: the supervised matte over white, (H, W, 3) float in [0, 1]."""
+    matte = np.asarray(clip.mattes[frame], np.float32)[..., None] / 255
+    return np.asarray(clip.images[frame], np.float32) / 255 * matte + (1 - matte)

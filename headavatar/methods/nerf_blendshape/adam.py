@@ -1,0 +1,53 @@
+"""Adam for a few small matrices, with a state that fits into a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+
+class Adam:
+    """Adam without weight decay over tensors that hold gradients.
+
+    Args:
+        parameters: leaf tensors; gradients are switched on.
+        betas, eps: as in the paper.
+    Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1.
+    """
+
+    def __init__(
+        self, parameters: list[torch.Tensor], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-12
+    ) -> None:
+        self.parameters = [p.requires_grad_() for p in parameters]
+        self.betas, self.eps = betas, eps
+        self.first = [torch.zeros_like(p) for p in parameters]
+        self.second = [torch.zeros_like(p) for p in parameters]
+        self.count = 0
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Move every parameter that has a gradient, and forget the gradients."""
+        self.count += 1
+        (b1, b2), t = self.betas, self.count
+        for parameter, first, second in zip(self.parameters, self.first, self.second, strict=True):
+            if parameter.grad is None:
+                continue
+            first.lerp_(parameter.grad, 1 - b1)
+            second.mul_(b2).addcmul_(parameter.grad, parameter.grad, value=1 - b2)
+            scale = (second / (1 - b2**t)).sqrt_().add_(self.eps)
+            parameter.addcdiv_(first, scale, value=-lr / (1 - b1**t))
+            parameter.grad = None
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Moments and the number of steps."""
+        named = {f"first.{i}": value for i, value in enumerate(self.first)}
+        named |= {f"second.{i}": value for i, value in enumerate(self.second)}
+        return named | {"count": torch.tensor(self.count)}
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """What `state` gave."""
+        for i in range(len(self.parameters)):
+            self.first[i].copy_(state[f"first.{i}"])
+            self.second[i].copy_(state[f"second.{i}"])
+        self.count = int(state["count"])

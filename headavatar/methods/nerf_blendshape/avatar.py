@@ -1,0 +1,188 @@
+"""The fitted head: what `render` does with it, and its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from ... import ops
+from ...errors import WorkspaceError
+from ...scene import ARKIT_NAMES, Array, Camera, HeadParams, RenderOutput
+from .conditioning import Conditioning
+from .field import Field
+from .marching import shade
+from .rays import Cube, RayFrames
+
+METHOD = "nerf-blendshape"
+FORMAT = 1
+CHUNK = 1 << 15
+"""Rays rendered at once; bounds the memory of large pictures."""
+CONVENTIONS = (
+    "head space: +y up, +z out of the face, +x to the subject's left, metres; grid positions are "
+    "(point - center) / side + 1/2; expression in the order of `expression_names`; table 0 is neutral"
+)
+
+
+class NerfBlendshapeAvatar:
+    """A head whose look is a blend of hash tables; see `methods.Avatar`.
+
+    Args:
+        name: of the avatar.
+        head_model: that its parameters belong to.
+        identity: (S,) of the person it was fitted to.
+        field: tables and networks.
+        conditioning: which parameters have tables, and the ranges of training.
+        cube, occupied: the part of head space that is modelled, and its voxels that hold something.
+        samples: most samples on a ray.
+        settings: those of the fit, for the record.
+    """
+
+    method = METHOD
+
+    def __init__(
+        self, *, name: str, head_model: str, identity: Array, field: Field, conditioning: Conditioning, cube: Cube,
+        occupied: torch.Tensor, samples: int, settings: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.name, self.head_model, self.identity = name, head_model, np.asarray(identity, np.float32)
+        self.field, self.conditioning, self.cube, self.occupied = field, conditioning, cube, occupied
+        self.samples, self.settings = samples, settings
+
+    @property
+    def expression_range(self) -> tuple[Array, Array]:
+        """Lowest and highest value of every expression in training, (E,) each; others are clamped to them."""
+        return self.conditioning.low, self.conditioning.high
+
+    @torch.no_grad()
+    def render(
+        self, params: HeadParams, camera: Camera, background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    ) -> RenderOutput:
+        """One picture.
+
+        Args:
+            params: of one frame, T = 1; its identity is not used.
+            camera: any.
+            background: RGB in [0, 1].
+        Raises:
+            ValueError: `params` holds another number of frames than one.
+        """
+        if len(params) != 1:
+            raise ValueError(f"render takes the parameters of one frame, not of {len(params)}")
+        device = self.occupied.device
+        coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
+        blended = ops.blend_tables(coefficients, self.field.tables)
+        frames = RayFrames.of(params, camera, self.cube, str(device))
+        count = camera.width * camera.height
+        rgb = torch.zeros(count, 3, device=device)
+        alpha, depth = torch.zeros(count, device=device), torch.zeros(count, device=device)
+        pixels = torch.from_numpy(self._pixels_in_sight(params, camera)).to(device)
+        for chunk in pixels.split(CHUNK):
+            origins, directions, length = frames.rays(0, chunk, camera.width)
+            shaded = shade(
+                self.field, blended, origins, directions, [len(chunk)], self.occupied,
+                torch.full((len(chunk),), 0.5, device=device), samples=self.samples, cube_side=self.cube.side,
+            )  # fmt: skip
+            rgb[chunk], alpha[chunk] = shaded.rgb, shaded.alpha
+            # Along the ray in cube units → along the camera's z in metres.
+            depth[chunk] = shaded.depth / shaded.alpha.clamp_min(1e-6) * self.cube.side / length
+        shape = (camera.height, camera.width)
+        over = rgb + (1 - alpha[:, None]) * torch.tensor(background, dtype=torch.float32, device=device)
+        depth_map = torch.where(alpha > 1e-3, depth, 0.0).reshape(shape).cpu().numpy()
+        return RenderOutput(
+            over.clamp(0, 1).reshape(*shape, 3).cpu().numpy(), alpha.reshape(shape).cpu().numpy(), depth_map,
+            normals_from_depth(depth_map, camera),
+        )  # fmt: skip
+
+    def _pixels_in_sight(self, params: HeadParams, camera: Camera) -> Array:
+        """Flat indices of the pixels within the projected rectangle of the occupied voxels."""
+        from .rays import head_to_camera
+
+        voxels = torch.nonzero(self.occupied).cpu().numpy()
+        if len(voxels) == 0:
+            return np.zeros(0, np.int64)
+        low, high = voxels.min(0), voxels.max(0) + 1
+        corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - low) + low
+        points = self.cube.to_head(corners / self.occupied.shape[0])
+        rotation, translation = head_to_camera(params, camera)
+        local = points @ rotation[0].T + translation[0]
+        x0, y0, x1, y1 = 0, 0, camera.width, camera.height
+        if (local[:, 2] > 0.01).all():
+            projected = local @ camera.K.T
+            u, v = projected[:, 0] / projected[:, 2], projected[:, 1] / projected[:, 2]
+            x0, x1 = np.clip([np.floor(u.min()), np.ceil(u.max())], 0, camera.width).astype(int)
+            y0, y1 = np.clip([np.floor(v.min()), np.ceil(v.max())], 0, camera.height).astype(int)
+        elif (local[:, 2] <= 0).all():
+            return np.zeros(0, np.int64)
+        rows, columns = np.arange(y0, y1), np.arange(x0, x1)
+        return (rows[:, None] * camera.width + columns).reshape(-1)
+
+    def save(self, folder: Path) -> None:
+        """Write avatar.json and model.safetensors into an existing folder."""
+        folder = Path(folder)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.field.state().items()}
+        tensors["occupied"] = self.occupied.cpu().to(torch.uint8)
+        safetensors.torch.save_file(tensors, str(folder / "model.safetensors"))
+        spec = self.field.spec
+        about = {
+            "format": FORMAT, "method": METHOD, "name": self.name, "head_model": self.head_model,
+            "conventions": CONVENTIONS, "identity": self.identity.tolist(), "expression_names": list(ARKIT_NAMES),
+            "tables": self.conditioning.names, "conditioning": self.conditioning.state(),
+            "cube": {"center": np.asarray(self.cube.center).tolist(), "side": self.cube.side},
+            "grid": {
+                "levels": spec.levels, "features": spec.features, "log2_table": spec.log2_table,
+                "base_resolution": spec.base_resolution, "finest_resolution": spec.finest_resolution,
+            },
+            "samples": self.samples, "settings": self.settings,
+        }  # fmt: skip
+        (folder / "avatar.json").write_text(json.dumps(about, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> NerfBlendshapeAvatar:
+        """Read what `save` wrote.
+
+        Raises:
+            WorkspaceError: a file is missing, damaged or of a newer format.
+        """
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "avatar.json").read_text())
+            if about["format"] > FORMAT:
+                raise WorkspaceError(
+                    f"{folder / 'avatar.json'} is of format {about['format']}; this version reads {FORMAT}.",
+                    why="a newer headavatar wrote it", fix="upgrade headavatar",
+                )  # fmt: skip
+            tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
+            occupied = tensors.pop("occupied").to(torch.bool)
+            return cls(
+                name=about["name"], head_model=about["head_model"], identity=np.asarray(about["identity"], np.float32),
+                field=Field.from_state(tensors, ops.HashGridSpec(**about["grid"])),
+                conditioning=Conditioning.from_state(about["conditioning"]),
+                cube=Cube(np.asarray(about["cube"]["center"], np.float32), about["cube"]["side"]),
+                occupied=occupied, samples=about["samples"], settings=about["settings"],
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise WorkspaceError(
+                f"The avatar in {folder} cannot be read.", why=f"{type(error).__name__}: {error}",
+                fix="`headavatar fit --force` makes it again",
+            ) from error  # fmt: skip
+
+
+def normals_from_depth(depth: Array, camera: Camera) -> Array:
+    """Surface normals of a depth map, by central differences of the points that it stands for.
+
+    Args:
+        depth: (H, W) metres along z, 0 where there is nothing.
+    Returns:
+        (H, W, 3) unit vectors in camera space, pointing towards the camera; 0 where there is nothing.
+    """
+    height, width = depth.shape
+    grid = np.stack([*np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), np.ones((height, width))], -1)
+    points = (grid @ np.linalg.inv(camera.K).T) * depth[..., None]
+    normal = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    unit: Array = np.where((depth[..., None] > 0) & (length > 0), normal / np.maximum(length, 1e-20), 0.0)
+    return unit.astype(np.float32)

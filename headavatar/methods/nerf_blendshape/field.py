@@ -1,0 +1,72 @@
+"""The blended radiance field: its parameters, and how samples along rays become pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ... import ops
+
+DENSITY_SCALE = 250.0
+"""Densities are per 4 mm: a surface is opaque within a voxel before the network's output must grow large."""
+
+
+@dataclass
+class Field:
+    """Tables and networks.
+
+    Attributes:
+        spec: the hash grid.
+        tables: (K, P) the neutral table, then one per moving coefficient.
+        sigma_weights: matrices (out, in) of the density network; its output is the raw density and geometry features.
+        color_weights: matrices (out, in) of the color network.
+    """
+
+    spec: ops.HashGridSpec
+    tables: torch.Tensor
+    sigma_weights: list[torch.Tensor]
+    color_weights: list[torch.Tensor]
+
+    @staticmethod
+    def fresh(tables: int, settings: Any, generator: torch.Generator, device: str) -> Field:
+        """A field before training: tables near zero, networks after He."""
+        spec = ops.HashGridSpec(
+            levels=settings.levels, features=settings.features, log2_table=settings.log2_table,
+            base_resolution=settings.base_resolution, finest_resolution=settings.finest_resolution,
+        )  # fmt: skip
+
+        def matrices(sizes: list[int]) -> list[torch.Tensor]:
+            return [
+                (torch.randn(wide, narrow, generator=generator) * (2.0 / narrow) ** 0.5).to(device)
+                for narrow, wide in zip(sizes[:-1], sizes[1:], strict=True)
+            ]
+
+        hidden, geometry = settings.hidden, settings.geometry_features
+        start = torch.zeros(tables, spec.parameters)
+        start[0].uniform_(-1e-4, 1e-4, generator=generator)
+        return Field(
+            spec,
+            start.to(device),
+            matrices([settings.levels * settings.features, *[hidden] * settings.sigma_layers, 1 + geometry]),
+            matrices([geometry + 16, hidden, 3]),
+        )
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Named tensors, as a checkpoint holds them."""
+        named = {"tables": self.tables}
+        named |= {f"sigma_network.{i}": w for i, w in enumerate(self.sigma_weights)}
+        named |= {f"color_network.{i}": w for i, w in enumerate(self.color_weights)}
+        return named
+
+    @staticmethod
+    def from_state(state: Mapping[str, torch.Tensor], spec: ops.HashGridSpec) -> Field:
+        """What `state` gave."""
+
+        def matrices(prefix: str) -> list[torch.Tensor]:
+            count = sum(name.startswith(prefix) for name in state)
+            return [state[f"{prefix}{i}"] for i in range(count)]
+
+        return Field(spec, state["tables"], matrices("sigma_network."), matrices("color_network."))

@@ -1,0 +1,102 @@
+"""Which pixels of the training frames a step looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...scene import Array, Clip
+
+MOUTH = (0, 17, 57, 287)
+"""MediaPipe points whose rectangle holds the mouth: its top, bottom and corners, a little outside the lips."""
+EYES = (33, 263, 159, 145, 386, 374, 105, 334)
+SHARES = {"head": 0.6, "face": 0.2, "mouth": 0.12, "eyes": 0.08}
+"""Share of a step's pixels drawn evenly from each rectangle."""
+
+
+@dataclass(frozen=True)
+class TrainingPixels:
+    """Colors, mattes and rectangles of the training frames, in memory.
+
+    Attributes:
+        colors: (n, H·W, 3) uint8.
+        mattes: (n, H·W) uint8.
+        valid: (H·W,) bool.
+        rectangles: name → (n, 4) int64 x0, y0, x1, y1 with x1, y1 exclusive.
+        width, height: of the frames.
+    """
+
+    colors: torch.Tensor
+    mattes: torch.Tensor
+    valid: torch.Tensor
+    rectangles: dict[str, torch.Tensor]
+    width: int
+    height: int
+
+    @staticmethod
+    def of(clip: Clip, device: str) -> TrainingPixels:
+        """Read a clip's training frames; no other frame's colors are touched."""
+        height, width = clip.valid.shape
+        train = clip.split.train
+        colors = np.stack([np.asarray(clip.images[int(i)]).reshape(-1, 3) for i in train])
+        mattes = np.stack([np.asarray(clip.mattes[int(i)]).reshape(-1) for i in train])
+        heads = np.stack([_matte_rectangle(matte.reshape(height, width)) for matte in mattes])
+        marks = clip.landmarks[train, :, :2]
+        rectangles = {
+            "head": heads,
+            "face": _rectangle(marks, 0.15, heads, width, height),
+            "mouth": _rectangle(marks[:, MOUTH], 0.2, heads, width, height),
+            "eyes": _rectangle(marks[:, EYES], 0.1, heads, width, height),
+        }
+        return TrainingPixels(
+            torch.from_numpy(colors).to(device), torch.from_numpy(mattes).to(device),
+            torch.from_numpy(clip.valid.reshape(-1)).to(device),
+            {name: torch.from_numpy(boxes) for name, boxes in rectangles.items()}, width, height,
+        )  # fmt: skip
+
+    def draw(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
+        """(count,) flat pixel indices of a frame, more from where people look."""
+        noise = torch.rand(count, 2, generator=generator)
+        parts, start = [], 0
+        for position, (name, share) in enumerate(SHARES.items()):
+            stop = count if position == len(SHARES) - 1 else start + int(round(share * count))
+            x0, y0, x1, y1 = self.rectangles[name][frame].tolist()
+            x = x0 + (noise[start:stop, 0] * (x1 - x0)).to(torch.int64)
+            y = y0 + (noise[start:stop, 1] * (y1 - y0)).to(torch.int64)
+            parts.append(y * self.width + x)
+            start = stop
+        return torch.cat(parts).to(self.colors.device)
+
+    def patch(self, frame: int, size: int, region: str, generator: torch.Generator) -> torch.Tensor:
+        """(size²,) flat pixel indices of a square whose middle lies in one of the frame's rectangles."""
+        size = min(size, self.width, self.height)
+        x0, y0, x1, y1 = self.rectangles[region][frame].tolist()
+        u, v = torch.rand(2, generator=generator).tolist()
+        left = min(max(int(x0 + u * (x1 - x0) - size / 2), 0), self.width - size)
+        top = min(max(int(y0 + v * (y1 - y0) - size / 2), 0), self.height - size)
+        rows, columns = torch.arange(top, top + size), torch.arange(left, left + size)
+        return (rows[:, None] * self.width + columns).reshape(-1).to(self.colors.device)
+
+
+def _matte_rectangle(matte: Array, margin: int = 6) -> Array:
+    height, width = matte.shape
+    ys, xs = np.flatnonzero((matte > 25).any(1)), np.flatnonzero((matte > 25).any(0))
+    if len(ys) == 0:
+        return np.array([0, 0, width, height], np.int64)
+    return np.array(
+        [max(xs[0] - margin, 0), max(ys[0] - margin, 0), min(xs[-1] + 1 + margin, width),
+         min(ys[-1] + 1 + margin, height)], np.int64,
+    )  # fmt: skip
+
+
+def _rectangle(points: Array, margin: float, fallback: Array, width: int, height: int) -> Array:
+    """Rectangles around points, (n, 4), grown by a share of their size; `fallback` where points are missing."""
+    low, high = points.min(1), points.max(1)
+    grown = margin * (high - low)
+    boxes = np.concatenate([np.floor(low - grown), np.ceil(high + grown)], axis=1)
+    limit = np.array([width, height, width, height])
+    boxes = np.where(np.isfinite(boxes), np.clip(boxes, 0, limit), 0)
+    empty = (boxes[:, 2] - boxes[:, 0] < 2) | (boxes[:, 3] - boxes[:, 1] < 2)
+    return np.where(empty[:, None], fallback, boxes).astype(np.int64)

@@ -1,0 +1,196 @@
+"""The fit of nerf-blendshape: what one step does, and everything needed to do the next one bit-equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import ops
+from ...metrics.lpips import Lpips
+from ...scene import Array, Clip
+from . import occupancy
+from .adam import Adam
+from .avatar import NerfBlendshapeAvatar
+from .conditioning import Conditioning
+from .field import Field
+from .marching import shade
+from .pixels import TrainingPixels
+from .rays import RayFrames
+from .settings import NerfBlendshapeSettings
+
+REFRESHES = (0.2, 0.45, 0.7)
+"""Shares of the steps after which the occupancy grid is cut to where the field has density."""
+CHIN = 152
+
+
+class NerfBlendshapeTrainer:
+    """Fits a `NerfBlendshapeAvatar`; see `methods.Trainer`.
+
+    Args:
+        clip: only its training frames' pictures are read.
+        settings: all numbers.
+        name: of the avatar.
+        head: the head model that the clip was tracked with.
+        seed: of every random choice.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(
+        self, clip: Clip, settings: NerfBlendshapeSettings, *, name: str, head: Any, seed: int = 0, device: str = "cpu"
+    ) -> None:
+        self.settings, self.seed, self.device = settings, seed, device
+        self.total_steps = settings.steps
+        params = clip.params[clip.split.train]
+        self.pixels = TrainingPixels.of(clip, device)
+        self.conditioning = Conditioning.of(params, settings.pose_tables)
+        self.coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
+        self.diverse = occupancy.diverse_frames(params, occupancy.SHELL_FRAMES)
+        self.cube, hull = self._volume(clip, head)
+        self.occupied = hull.to(device)
+        self.frames = RayFrames.of(params, clip.camera, self.cube, device)
+        self.field = Field.fresh(self.conditioning.tables, settings, self._generator(-1), device)
+        self.tables_optimizer = ops.RankOneAdam(self.field.tables, lr=settings.table_lr)
+        self.networks_optimizer = Adam(self.field.sigma_weights + self.field.color_weights)
+        self.perceptual = Lpips("alex", device) if settings.perceptual_weight > 0 else None
+        self.about = {
+            "name": name, "head_model": str(getattr(head, "name", "")), "identity": params.identity,
+            "settings": asdict(settings),
+        }  # fmt: skip
+
+    def _volume(self, clip: Clip, head: Any) -> tuple[Any, torch.Tensor]:
+        """The cube and the occupancy grid that mattes and mesh allow."""
+        settings, train = self.settings, clip.split.train
+        params = clip.params[train]
+        height, width = clip.valid.shape
+        points = occupancy.mesh_points(head, params, self.diverse)
+        mattes = self.pixels.mattes.cpu().numpy().reshape(-1, height, width)
+        chosen = occupancy.diverse_frames(params, occupancy.HULL_FRAMES)
+        cube = occupancy.head_cube(points, mattes[chosen], params[chosen], clip.camera, settings.hair_m)
+        near = occupancy.shell(
+            points, occupancy.hairy_vertices(head), cube, settings.grid, settings.shell_m, settings.hair_m
+        )
+        chin_y = float(head.landmark_points(torch.from_numpy(points))[:, CHIN, 1].median())
+        hull = occupancy.carve(near, cube, mattes[chosen], params[chosen], clip.camera, clip.valid, chin_y)
+        return cube, hull
+
+    def _generator(self, index: int) -> torch.Generator:
+        """Random numbers of one step: a function of the seed and the step alone, so that resuming repeats them."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + index + 1) % (1 << 63))
+
+    def _frames_of(self, index: int) -> list[int]:
+        """The frames of a step: every epoch walks through all of them in an order of its own."""
+        count, total = self.settings.frames_per_step, len(self.coefficients)
+        chosen = []
+        for place in range(index * count, (index + 1) * count):
+            order = torch.randperm(total, generator=self._generator(-2 - place // total))
+            chosen.append(int(order[place % total]))
+        return chosen
+
+    def step(self, index: int) -> dict[str, float]:
+        """Do step `index`, 0 to total_steps - 1."""
+        settings = self.settings
+        progress = index / settings.steps
+        if index in {int(share * settings.steps) for share in REFRESHES}:
+            self._refresh()
+        generator = self._generator(index)
+        frames = self._frames_of(index)
+        with_patch = self.perceptual is not None and progress >= settings.perceptual_from
+        chosen, patch = [], 0
+        for place, frame in enumerate(frames):
+            count = settings.rays // len(frames)
+            if with_patch and place == 0:
+                region = ("mouth", "face", "eyes", "head")[index % 4]
+                pixels = self.pixels.patch(frame, settings.patch, region, generator)
+                patch = len(pixels)
+                pixels = torch.cat([pixels, self.pixels.draw(frame, max(0, count - patch), generator)])
+            else:
+                pixels = self.pixels.draw(frame, count, generator)
+            chosen.append(pixels)
+        loss, figures, blended = self._loss(frames, chosen, patch, generator)
+        loss.backward()
+
+        rate = settings.final_lr ** max(0.0, (progress - 0.25) / 0.75)
+        assert blended.grad is not None
+        self.tables_optimizer.lr = settings.table_lr * rate
+        self.tables_optimizer.step([(self.coefficients[f], blended.grad[b]) for b, f in enumerate(frames)])
+        self.networks_optimizer.step(settings.network_lr * rate)
+        return figures
+
+    def _loss(
+        self, frames: list[int], chosen: list[torch.Tensor], patch: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
+        settings = self.settings
+        rays = [self.frames.rays(f, pixels, self.pixels.width) for f, pixels in zip(frames, chosen, strict=True)]
+        origins, directions = (torch.cat([ray[i] for ray in rays]) for i in range(2))
+        jitter = torch.rand(len(origins), generator=generator).to(self.device)
+        blended = ops.blend_tables(self.coefficients[frames], self.field.tables).requires_grad_()
+        picture = shade(
+            self.field, blended, origins, directions, [len(p) for p in chosen], self.occupied, jitter,
+            samples=settings.samples, cube_side=self.cube.side,
+        )  # fmt: skip
+
+        color = torch.cat([self.pixels.colors[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
+        matte = torch.cat([self.pixels.mattes[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
+        counts = torch.cat([self.pixels.valid[p] for p in chosen]).float()
+        random = torch.rand(len(color), 4, generator=generator).to(self.device)
+        background = torch.where(random[:, 3:] < settings.random_background, random[:, :3], 1.0)
+        background[:patch] = 1.0
+        target = matte[:, None] * color + (1 - matte[:, None]) * background
+        result = picture.rgb + (1 - picture.alpha[:, None]) * background
+
+        color_loss = ((result - target).abs().mean(1) * counts).mean()
+        alpha_loss = ((picture.alpha - matte).abs() * counts).mean()
+        loss = color_loss + settings.alpha_weight * alpha_loss
+        if patch and self.perceptual is not None:
+            side = int(round(patch**0.5))
+            mask = counts[:patch, None]
+            seen, wanted = (
+                (image[:patch] * mask).reshape(1, side, side, 3).permute(0, 3, 1, 2) for image in (result, target)
+            )
+            loss = loss + settings.perceptual_weight * self.perceptual(seen, wanted).mean()
+        error = float((((result - target).detach() ** 2).mean(1) * counts).sum() / counts.sum().clamp_min(1))
+        figures = {
+            "loss": float(loss.detach()), "train_psnr": float(-10 * np.log10(max(error, 1e-10))),
+            "rays": float(len(origins)), "samples": float(picture.samples),
+        }  # fmt: skip
+        return loss, figures, blended
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        """Cut the occupancy grid to voxels where some expression of training has density."""
+        self.occupied = occupancy.cut_by_density(
+            self.occupied, self.field, self.coefficients[torch.from_numpy(self.diverse)]
+        )
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that changes from step to step."""
+        named = {f"field.{name}": tensor for name, tensor in self.field.state().items()}
+        named |= {f"tables_optimizer.{name}": tensor for name, tensor in self.tables_optimizer.state().items()}
+        named |= {f"networks_optimizer.{name}": tensor for name, tensor in self.networks_optimizer.state().items()}
+        return named | {"occupied": self.occupied}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on where `state` was taken."""
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+        for name, tensor in self.field.state().items():
+            tensor.copy_(state[f"field.{name}"])
+        self.tables_optimizer.load_state(part("tables_optimizer."))
+        self.networks_optimizer.load_state(part("networks_optimizer."))
+        self.occupied = state["occupied"].to(self.device)
+
+    def avatar(self) -> NerfBlendshapeAvatar:
+        """The avatar as it stands; shares its tensors with the trainer."""
+        identity: Array = self.about["identity"]
+        return NerfBlendshapeAvatar(
+            name=self.about["name"], head_model=self.about["head_model"], identity=identity, field=self.field,
+            conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
+            settings=self.about["settings"],
+        )  # fmt: skip
