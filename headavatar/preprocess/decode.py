@@ -61,6 +61,14 @@ class Selection:
     max_frames: int = 0
 
 
+def expected_frames(info: VideoInfo, selection: Selection) -> int | None:
+    """About how many frames a selection gives, or None where the video does not say."""
+    if not info.fps or not info.duration_s:
+        return selection.max_frames or None
+    count = max(1, int(np.ceil((info.duration_s - selection.start_s) * info.fps / selection.every - 1e-3)))
+    return min(count, selection.max_frames) if selection.max_frames else count
+
+
 def ffmpeg_binary() -> str:
     """The ffmpeg that imageio-ffmpeg ships, or the one that its environment variable names."""
     try:

@@ -1,0 +1,115 @@
+"""Second pass: the crop of every frame is decoded at its final size, and goes through matting and parsing.
+
+Frames go out in blocks to threads, each with networks of its own on one core; a block that is done is on disk and is
+not done again. Only a few blocks are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from headavatar.preprocess import decode
+from headavatar.preprocess.crop import Crop
+from headavatar.preprocess.masks import head_share
+from headavatar.preprocess.matting import MATTING, Matting
+from headavatar.preprocess.parsing import Parsing, SelfieMulticlass
+from headavatar.preprocess.settings import PreprocessSettings
+from headavatar.progress import Reporter
+from headavatar.scene import Array
+from headavatar.workspace import atomic, layout
+
+BLOCK = 16
+MADE = ("frames", "parsing", "raw_mattes", "raw_heads")
+
+
+class Worker:
+    """One thread's networks.
+
+    Args:
+        settings: which networks.
+        models: catalog name → file.
+    """
+
+    def __init__(self, settings: PreprocessSettings, models: dict[str, Path]) -> None:
+        name, kind = MATTING[settings.matting]
+        self.matting: Matting = kind(models[name])
+        self.parsing: Parsing = SelfieMulticlass(models["selfie_multiclass"])
+
+    def block(self, first: int, frames: list[Array], warmup: list[Array], partial: Path) -> int:
+        """Make and save mattes and parsing of consecutive frames; returns how many."""
+        mattes = self.matting.run(frames, warmup)
+        for i, (frame, matte) in enumerate(zip(frames, mattes, strict=True)):
+            probabilities = self.parsing.run(frame)
+            name = layout.frame_name(first + i)
+            pictures = (frame, probabilities.argmax(-1), matte * 255, head_share(probabilities) * 255)
+            for folder, picture in zip(MADE, pictures, strict=True):
+                atomic.write_image(partial / folder / name, np.round(picture).astype(np.uint8), sync=False)
+        return len(frames)
+
+
+def run(
+    video: Path, info: decode.VideoInfo, selection: decode.Selection, square: Crop, valid: Array, count: int,
+    settings: PreprocessSettings, models: dict[str, Path], partial: Path, workers: int, reporter: Reporter,
+) -> None:  # fmt: skip
+    """Make raw mattes, parsing and the cropped frames in `partial`.
+
+    Args:
+        video, info, selection: what to read.
+        square: the clip's crop.
+        valid: (size, size) bool, where the crop shows the picture.
+        count: how many frames the scan saw.
+        settings, models: which networks.
+        partial: where to write.
+        workers: threads.
+        reporter: progress.
+    """
+    local = threading.local()
+
+    def work(first: int, frames: list[Array], warmup: list[Array]) -> int:
+        if not hasattr(local, "worker"):
+            local.worker = Worker(settings, models)
+        return int(local.worker.block(first, frames, warmup, partial))
+
+    window = (square.x, square.y, square.side)
+    decoded = decode.read_frames(video, info, selection, (square.size, square.size), window)
+    frames = (extend_edges(frame, valid) for _, frame in islice(decoded, count))
+    warm: deque[Array] = deque(maxlen=MATTING[settings.matting][1].warmup)
+    running: deque[Future[int]] = deque()
+    with reporter.task("mattes and parsing", count) as task, ThreadPoolExecutor(workers) as pool:
+        first = 0
+        while block := list(islice(frames, BLOCK)):
+            if _is_done(partial, first, len(block)):
+                task.advance(len(block))
+            else:
+                running.append(pool.submit(work, first, block, list(warm)))
+            warm.extend(block)
+            first += len(block)
+            if len(running) > workers:
+                task.advance(running.popleft().result())
+        for future in running:
+            task.advance(future.result())
+
+
+def extend_edges(frame: Array, valid: Array) -> Array:
+    """Continue the picture beyond its edge with the edge's own colours, which networks take better than black."""
+    rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    if (top, left) == (0, 0) and (bottom, right) == frame.shape[:2]:
+        return frame
+    height, width = frame.shape[:2]
+    inside = np.ascontiguousarray(frame[top:bottom, left:right])
+    extended: Any = cv2.copyMakeBorder(inside, top, height - bottom, left, width - right, cv2.BORDER_REPLICATE)
+    return np.asarray(extended)
+
+
+def _is_done(partial: Path, first: int, count: int) -> bool:
+    names = [layout.frame_name(first + i) for i in range(count)]
+    return all((partial / folder / name).exists() for folder in MADE for name in names)

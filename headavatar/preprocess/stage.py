@@ -1,0 +1,154 @@
+"""The preprocess stage: video → frames, landmarks, mattes, parsing, normals, background, and a verdict on every frame.
+
+Three passes, each of which keeps what it has done so that a killed run goes on where it was:
+
+1. scan: the whole picture is decoded small enough, faces are found, the crop is chosen, every frame is judged;
+2. networks: the crop is decoded, mattes and parsing come from networks, frames shared out among threads;
+3. compose: mattes are made steady over time and the head is cut out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headavatar.errors import InputError, UsageError
+from headavatar.preprocess import crop, decode, networks, verdict
+from headavatar.preprocess.compose import compose
+from headavatar.preprocess.landmarks import follow_subject
+from headavatar.preprocess.scan import scan
+from headavatar.preprocess.settings import MINIMUM_USABLE_FRAMES, PreprocessSettings, models
+from headavatar.pretrained.fetch import fetch
+from headavatar.progress import RunContext
+from headavatar.workspace import atomic, layout
+from headavatar.workspace.store import Workspace
+
+PUBLISHED = ("frames", "mattes", "head_mattes", "parsing")
+
+
+def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext) -> dict[str, Any]:
+    """Preprocess a video into the workspace's `source` folder.
+
+    Args:
+        workspace: where to write.
+        settings: which video, which frames, which networks.
+        context: reporter.
+    Returns:
+        counts and seconds of each pass.
+    Raises:
+        InputError: the video cannot be read, or too few of its frames show one whole face.
+        ModelError: a network is missing and cannot be fetched.
+    """
+    if not settings.video:
+        raise UsageError("no video was named", fix="headavatar preprocess VIDEO")
+    video = Path(settings.video)
+    info = decode.probe(video)
+    networks_at = {name: fetch(name, context.reporter) for name in models(settings)}
+    partial = workspace.partial_dir("preprocess")
+    selection = decode.Selection(settings.start, settings.every, settings.max_frames)
+    clock = _Clock()
+
+    seen = scan(video, info, selection, networks_at["face_landmarker"], partial / "scan", context.reporter)
+    which, comparable = follow_subject(seen)
+    rows = np.arange(len(seen))
+    picture_points, scores, poses, sharpness = (
+        np.where(
+            (which >= 0).reshape(-1, *[1] * (values.ndim - 2)), values[rows, np.maximum(which, 0)], np.nan
+        ).astype(np.float32)
+        for values in (seen.points, seen.scores, seen.poses, seen.sharpness)
+    )
+    detected = which >= 0
+    if not detected.any():
+        raise _unusable(video, len(seen), verdict.summarize(["no_face"] * len(seen)))
+    square = crop.choose(picture_points[detected], settings.size)
+    reasons = verdict.judge(picture_points, comparable, sharpness, square, (info.width, info.height))
+    usable = reasons.count("")
+    if usable < MINIMUM_USABLE_FRAMES:
+        raise _unusable(video, len(seen), verdict.summarize(reasons))
+    clock.lap("scan")
+
+    points = square.points(picture_points)
+    valid = square.valid(info.width, info.height)
+    workers = settings.workers or min(4, os.cpu_count() or 1)
+    networks.run(
+        video, info, selection, square, valid, len(seen), settings, networks_at, partial, workers, context.reporter
+    )
+    clock.lap("networks")
+    compose(partial, points, detected, workers, context.reporter)
+    clock.lap("compose")
+
+    _publish(workspace, partial, len(seen))
+    workspace.write_image("source/valid.png", (valid * 255).astype(np.uint8))
+    workspace.write_npz("source/landmarks.npz", landmarks=points, scores=scores, pose=poses, detected=detected)
+    table = [
+        {
+            "frame": i, "source_frame": round(settings.start * info.fps) + i * settings.every,
+            "time_s": round(float(seen.times_s[i]), 6), "usable": not reason, "reason": reason,
+            "faces": int(comparable[i]), "sharpness": _rounded(sharpness[i]),
+        }
+        for i, reason in enumerate(reasons)
+    ]  # fmt: skip
+    workspace.write_jsonl("source/frames.jsonl", table)
+    workspace.write_json(
+        "source/video.json",
+        {
+            "digest": _digest(video), "width": info.width, "height": info.height, "fps": info.fps,
+            "duration_s": info.duration_s, "rotation": info.rotation, "crop": [square.x, square.y, square.side],
+            "size": square.size, "frames": len(seen), "start_s": settings.start, "every": settings.every,
+            "codec": info.codec,
+        },
+    )  # fmt: skip
+    clock.lap("write")
+    return {
+        "frames": len(seen), "usable": usable, "seen": verdict.summarize(reasons),
+        "crop": [square.x, square.y, square.side], "seconds": clock.laps,
+    }  # fmt: skip
+
+
+class _Clock:
+    """Seconds that each pass took."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self.since, 2)
+        self.since = now
+
+
+def _unusable(video: Path, frames: int, seen: str) -> InputError:
+    return InputError(
+        f"{video.name} has too few usable frames",
+        why=f"{seen}; at least {MINIMUM_USABLE_FRAMES} must show one whole, sharp face",
+        fix="film one person, face to the camera, well lit, for ten seconds or more",
+    )
+
+
+def _publish(workspace: Workspace, partial: Path, count: int) -> None:
+    """Move the finished pictures to their place; safe to repeat after a kill."""
+    for folder in PUBLISHED:
+        target = workspace.path("source", folder)
+        names = [layout.frame_name(i) for i in range(count)]
+        with atomic.disk_errors(target):
+            target.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                if (made := partial / folder / name).exists():
+                    os.replace(made, target / name)
+            for stale in {file.name for file in target.iterdir()} - set(names):
+                (target / stale).unlink()
+
+
+def _digest(video: Path) -> str:
+    with video.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
