@@ -16,7 +16,7 @@ from ...scene import ARKIT_NAMES, Array, Camera, HeadParams, RenderOutput
 from .conditioning import Conditioning
 from .field import Field
 from .marching import shade
-from .rays import Cube, RayFrames
+from .rays import Cube, RayFrames, head_to_camera
 
 METHOD = "nerf-blendshape"
 FORMAT = 1
@@ -84,7 +84,7 @@ class NerfBlendshapeAvatar:
             origins, directions, length = frames.rays(0, chunk, camera.width)
             shaded = shade(
                 self.field, blended, origins, directions, [len(chunk)], self.occupied,
-                torch.full((len(chunk),), 0.5, device=device), samples=self.samples, cube_side=self.cube.side,
+                samples=self.samples, cube_side=self.cube.side,
             )  # fmt: skip
             rgb[chunk], alpha[chunk] = shaded.rgb, shaded.alpha
             # Along the ray in cube units → along the camera's z in metres.
@@ -99,8 +99,6 @@ class NerfBlendshapeAvatar:
 
     def _pixels_in_sight(self, params: HeadParams, camera: Camera) -> Array:
         """Flat indices of the pixels within the projected rectangle of the occupied voxels."""
-        from .rays import head_to_camera
-
         voxels = torch.nonzero(self.occupied).cpu().numpy()
         if len(voxels) == 0:
             return np.zeros(0, np.int64)

@@ -13,6 +13,11 @@ from ... import ops
 DENSITY_SCALE = 250.0
 """Densities are per 4 mm: a surface is opaque within a voxel before the network's output must grow large."""
 
+HARMONICS = 4
+"""Bands of spherical harmonics of the view direction."""
+SHIFT = -3.0
+"""Added to the raw density: the unseen volume starts transparent."""
+
 
 @dataclass
 class Field:
@@ -51,7 +56,7 @@ class Field:
             spec,
             start.to(device),
             matrices([settings.levels * settings.features, *[hidden] * settings.sigma_layers, 1 + geometry]),
-            matrices([geometry + 16, hidden, 3]),
+            matrices([geometry + HARMONICS**2, hidden, 3]),
         )
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -70,3 +75,18 @@ class Field:
             return [state[f"{prefix}{i}"] for i in range(count)]
 
         return Field(spec, state["tables"], matrices("sigma_network."), matrices("color_network."))
+
+
+@torch.no_grad()
+def density(field: Field, coefficients: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Densities of points under one expression.
+
+    Args:
+        coefficients: (K,).
+        positions: (N, 3) in the cube.
+    Returns:
+        (N,) in units of `DENSITY_SCALE` per metre.
+    """
+    blended = ops.blend_tables(coefficients[None], field.tables)[0]
+    raw = ops.fused_mlp(ops.hash_encode(positions, blended, field.spec), field.sigma_weights)
+    return torch.nn.functional.softplus(raw[:, 0] + SHIFT)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from ... import ops
-from ...ops.occupancy import march_occupied
-from .field import DENSITY_SCALE, Field
+from .field import DENSITY_SCALE, HARMONICS, Field
 
-REACH_M = 0.05
-"""How deep a ray is followed inside occupied voxels, metres: behind that a head hides itself."""
 SPACING_M = 0.0025
-"""Distance between samples wished for where a ray crosses little, metres."""
+"""A ray that crosses little gets fewer samples: they need not lie closer than this, metres."""
+BEHIND_M = 0.06
+"""Rays end this far behind the middle of the cube, metres: what lies deeper is hidden."""
+PROBES = 128
+"""Pieces of a ray that are looked up in the occupancy grid."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Shaded:
 
 def shade(
     field: Field, blended: torch.Tensor, origins: torch.Tensor, directions: torch.Tensor, counts: Sequence[int],
-    occupied: torch.Tensor, jitter: torch.Tensor, *, samples: int, cube_side: float,
+    occupied: torch.Tensor, *, samples: int, cube_side: float, jitter: tuple[int, int] | None = None,
 ) -> Shaded:  # fmt: skip
     """Render the rays of some frames.
 
@@ -44,20 +45,23 @@ def shade(
         origins, directions: (R, 3) in the cube, frame after frame.
         counts: rays of each frame, B numbers.
         occupied: (G, G, G) bool.
-        jitter: (R,) in [0, 1).
         samples: most samples on a ray.
         cube_side: metres.
+        jitter: (seed, step) that place the samples at random; in the middle of their strata where None.
     """
-    positions, deltas, distances, ray_offsets = march_occupied(
-        origins, directions, occupied, samples, REACH_M / cube_side, SPACING_M / cube_side, jitter
-    )
-    lengths = ray_offsets[1:] - ray_offsets[:-1]
-    ray_index = torch.repeat_interleave(torch.arange(len(origins), device=origins.device), lengths)
-    starts = torch.tensor([0, *counts]).cumsum(0)
-    frame_offsets = ray_offsets[starts.to(ray_offsets.device)]
-    sigma, rgb = ops.nerf_field(
-        positions, blended, ops.spherical_harmonics(directions), ray_index, field.sigma_weights, field.color_weights,
-        field.spec, frame_offsets=frame_offsets,
+    seed, step = jitter or (0, 0)
+    rays = ops.sample_rays(
+        origins, directions, torch.zeros(len(origins), device=origins.device),
+        (0.5 - origins).norm(dim=1) + BEHIND_M / cube_side, samples, low=torch.zeros(3), high=torch.ones(3),
+        occupancy=occupied, probes=PROBES, min_step=SPACING_M / cube_side, seed=seed, step=step,
+        jitter=jitter is not None,
     )  # fmt: skip
-    picture = ops.composite(sigma, rgb, deltas * (cube_side * DENSITY_SCALE), distances, ray_offsets)
-    return Shaded(picture.rgb, picture.alpha, picture.depth, len(positions))
+    starts = torch.tensor([0, *counts], device=origins.device).cumsum(0)
+    sigma, rgb = ops.nerf_field(
+        rays.positions, blended, ops.spherical_harmonics(directions, HARMONICS), rays.ray_index, field.sigma_weights,
+        field.color_weights, field.spec, frame_offsets=rays.ray_offsets[starts],
+    )  # fmt: skip
+    picture = ops.composite(
+        sigma, rgb, rays.deltas * (cube_side * DENSITY_SCALE), rays.distances, rays.ray_offsets
+    )
+    return Shaded(picture.rgb, picture.alpha, picture.depth, len(rays.positions))

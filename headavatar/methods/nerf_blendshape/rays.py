@@ -92,24 +92,3 @@ class RayFrames:
         length = directions.norm(dim=1)
         return self.origins[frame].expand(len(pixels), 3), directions / length[:, None], length
 
-
-def spherical_harmonics(directions: torch.Tensor) -> torch.Tensor:
-    """The first 16 real spherical harmonics of unit directions.
-
-    Args:
-        directions: (N, 3).
-    Returns:
-        (N, 16), bands 0 to 3.
-    """
-    x, y, z = directions.unbind(1)
-    xx, yy, zz = x * x, y * y, z * z
-    return torch.stack(
-        [
-            torch.full_like(x, 0.28209479), -0.48860251 * y, 0.48860251 * z, -0.48860251 * x,
-            1.09254843 * x * y, -1.09254843 * y * z, 0.31539157 * (3 * zz - 1), -1.09254843 * x * z,
-            0.54627422 * (xx - yy), -0.59004359 * y * (3 * xx - yy), 2.89061144 * x * y * z,
-            -0.45704580 * y * (5 * zz - 1), 0.37317633 * z * (5 * zz - 3), -0.45704580 * x * (5 * zz - 1),
-            1.44530572 * z * (xx - yy), -0.59004359 * x * (xx - 3 * yy),
-        ],
-        dim=1,
-    )  # fmt: skip

@@ -27,7 +27,7 @@ class NerfBlendshapeSettings:
     network_lr: float = option(2e-3, "Step size of the networks.")
     final_lr: float = option(0.05, "Step sizes at the end, as a share of those at the start.")
     alpha_weight: float = option(0.5, "Weight of |alpha - matte|.")
-    sparsity: float = option(1e-3, "Pull of the expression tables towards zero, per step, as a share of the step size.")
+    sparsity: float = option(1e-9, "Weight of the sum of the expression tables' absolute values.")
     random_background: float = option(0.5, "Share of rays composited over random colors instead of white.")
     perceptual_weight: float = option(0.05, "Weight of LPIPS (AlexNet) on patches; 0 leaves it out.")
     perceptual_from: float = option(0.6, "Share of the steps after which patches join.")

@@ -53,7 +53,9 @@ class NerfBlendshapeTrainer:
         self.occupied = hull.to(device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
         self.field = Field.fresh(self.conditioning.tables, settings, self._generator(-1), device)
-        self.tables_optimizer = ops.RankOneAdam(self.field.tables, lr=settings.table_lr)
+        l1 = torch.full((self.conditioning.tables,), settings.sparsity)
+        l1[0] = 0.0  # the neutral table is free
+        self.tables_optimizer = ops.RankOneAdam(self.field.tables, settings.table_lr, l1=l1)
         self.networks_optimizer = Adam(self.field.sigma_weights + self.field.color_weights)
         self.perceptual = Lpips("alex", device) if settings.perceptual_weight > 0 else None
         self.about = {
@@ -110,27 +112,27 @@ class NerfBlendshapeTrainer:
             else:
                 pixels = self.pixels.draw(frame, count, generator)
             chosen.append(pixels)
-        loss, figures, blended = self._loss(frames, chosen, patch, generator)
+        loss, figures, blended = self._loss(index, frames, chosen, patch, generator)
         loss.backward()
 
         rate = settings.final_lr ** max(0.0, (progress - 0.25) / 0.75)
         assert blended.grad is not None
-        self.tables_optimizer.lr = settings.table_lr * rate
-        self.tables_optimizer.step([(self.coefficients[f], blended.grad[b]) for b, f in enumerate(frames)])
+        self.tables_optimizer.step(
+            [(self.coefficients[f], blended.grad[b]) for b, f in enumerate(frames)], settings.table_lr * rate
+        )
         self.networks_optimizer.step(settings.network_lr * rate)
         return figures
 
     def _loss(
-        self, frames: list[int], chosen: list[torch.Tensor], patch: int, generator: torch.Generator
+        self, index: int, frames: list[int], chosen: list[torch.Tensor], patch: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
         settings = self.settings
         rays = [self.frames.rays(f, pixels, self.pixels.width) for f, pixels in zip(frames, chosen, strict=True)]
         origins, directions = (torch.cat([ray[i] for ray in rays]) for i in range(2))
-        jitter = torch.rand(len(origins), generator=generator).to(self.device)
         blended = ops.blend_tables(self.coefficients[frames], self.field.tables).requires_grad_()
         picture = shade(
-            self.field, blended, origins, directions, [len(p) for p in chosen], self.occupied, jitter,
-            samples=settings.samples, cube_side=self.cube.side,
+            self.field, blended, origins, directions, [len(p) for p in chosen], self.occupied,
+            samples=settings.samples, cube_side=self.cube.side, jitter=(self.seed, index),
         )  # fmt: skip
 
         color = torch.cat([self.pixels.colors[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
@@ -169,7 +171,7 @@ class NerfBlendshapeTrainer:
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that changes from step to step."""
         named = {f"field.{name}": tensor for name, tensor in self.field.state().items()}
-        named |= {f"tables_optimizer.{name}": tensor for name, tensor in self.tables_optimizer.state().items()}
+        named |= {f"tables_optimizer.{name}": tensor for name, tensor in self.tables_optimizer.state_dict().items()}
         named |= {f"networks_optimizer.{name}": tensor for name, tensor in self.networks_optimizer.state().items()}
         return named | {"occupied": self.occupied}
 
@@ -182,7 +184,7 @@ class NerfBlendshapeTrainer:
 
         for name, tensor in self.field.state().items():
             tensor.copy_(state[f"field.{name}"])
-        self.tables_optimizer.load_state(part("tables_optimizer."))
+        self.tables_optimizer.load_state_dict(part("tables_optimizer."))
         self.networks_optimizer.load_state(part("networks_optimizer."))
         self.occupied = state["occupied"].to(self.device)
 
