@@ -159,7 +159,7 @@ class _Pool:
         moved = np.flatnonzero(np.abs(delta).max(axis=1) > _SMALLEST_M)
         values = delta[moved].astype(np.float32)
         low, high = np.zeros(3, np.float32), np.zeros(3, np.float32)
-        accessor = gltf.Accessor(componentType=gltf.FLOAT, count=len(delta), type="VEC3")
+        accessor = gltf.Accessor(byteOffset=None, componentType=gltf.FLOAT, count=len(delta), type="VEC3")
         if len(moved):
             if len(moved) < len(delta):
                 low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
