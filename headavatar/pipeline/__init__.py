@@ -6,7 +6,20 @@ A stage is described by the `STAGE` of its package's settings.py, imported when 
 it runs.
 """
 
+from headavatar.pipeline.inspect import StageStatus, inspect
 from headavatar.pipeline.plan import STAGES, Request, Step, avatar_names, plan, stage_spec
 from headavatar.pipeline.run import Outcome, resolve_device, run
 
-__all__ = ["STAGES", "Outcome", "Request", "Step", "avatar_names", "plan", "resolve_device", "run", "stage_spec"]
+__all__ = [
+    "STAGES",
+    "Outcome",
+    "Request",
+    "StageStatus",
+    "Step",
+    "avatar_names",
+    "inspect",
+    "plan",
+    "resolve_device",
+    "run",
+    "stage_spec",
+]

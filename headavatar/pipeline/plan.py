@@ -121,19 +121,31 @@ def plan(workspace: Workspace, requests: Sequence[Request], *, deps: bool = True
     Raises:
         UsageError: a stage, setting or preset does not exist.
     """
-    planner = _Planner(workspace, {r.stage: r for r in requests if not r.asked}, deps, force)
+    planner = Planner(workspace, {r.stage: r for r in requests if not r.asked}, deps, force)
     order = list(STAGES)
     for request in sorted((r for r in requests if r.asked), key=lambda r: order.index(stage_spec(r.stage).name)):
         planner.add(request)
     return [step for step in planner.steps.values() if deps or step.asked]
 
 
-class _Planner:
-    """Adds steps with what they need, once each."""
+class Planner:
+    """Adds steps with what they need, once each.
 
-    def __init__(self, workspace: Workspace, hints: Mapping[str, Request], deps: bool, force: bool) -> None:
+    Args:
+        workspace: where.
+        hints: requests for stages that run only if another needs them, by stage.
+        deps, force: as for `plan`.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        hints: Mapping[str, Request] | None = None,
+        deps: bool = True,
+        force: bool = False,
+    ) -> None:
         self.workspace = workspace
-        self.hints = hints
+        self.hints = hints or {}
         self.deps = deps
         self.force = force
         self.config = read_config(workspace)

@@ -1,0 +1,80 @@
+"""`headavatar models`: the pretrained networks, listed and fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headavatar.cli.options import Json, Verbose, guarded
+
+app = typer.Typer(help="List and fetch the pretrained networks.", no_args_is_help=True)
+
+
+@app.command("list")
+@guarded
+def list_models(json: Json = False, verbose: Verbose = False) -> None:
+    """List every network with its task, licence and size, and whether it is here."""
+    from headavatar.cli.console import say, say_json, table
+    from headavatar.pretrained.cache import location
+    from headavatar.pretrained.catalog import ENTRIES
+
+    rows = [
+        {
+            "name": entry.name,
+            "task": entry.task,
+            "licence": entry.licence,
+            "bytes": entry.bytes,
+            "sha256": entry.sha256,
+            "cached": location(entry).exists(),
+            "opt_in": entry.opt_in,
+        }
+        for entry in ENTRIES.values()
+    ]
+    if json:
+        say_json(rows)
+        return
+    cells = [
+        [row["name"], "here" if row["cached"] else "", f"{row['bytes'] / 1e6:.1f} MB", row["licence"], row["task"]]
+        for row in rows
+    ]
+    say(table(cells, ["network", "", "size", "licence", "task"]))
+
+
+@app.command("fetch")
+@guarded
+def fetch_models(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which; all that need no consent where none is named.")
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="Take the network from this file instead.", metavar="FILE")
+    ] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fetch networks, each checked by its sha256."""
+    from headavatar.cli.console import say, say_json, words
+    from headavatar.cli.reporter import make_reporter
+    from headavatar.errors import UsageError
+    from headavatar.pretrained.catalog import ENTRIES
+    from headavatar.pretrained.fetch import add_from_file, fetch
+    from headavatar.workspace.settings import unknown
+
+    for name in names or ():
+        if name not in ENTRIES:
+            raise unknown("network", name, ENTRIES)
+    if from_file is not None and len(names or ()) != 1:
+        raise UsageError("--from takes one network's name.", fix="headavatar models fetch NAME --from FILE")
+    chosen = names or [entry.name for entry in ENTRIES.values() if not entry.opt_in]
+    paths = {}
+    for name in chosen:
+        if from_file is not None:
+            paths[name] = add_from_file(name, from_file)
+        else:
+            paths[name] = fetch(name, make_reporter(words(), json, verbose))
+        if not json:
+            say(f"{name}  {paths[name]}")
+    if json:
+        say_json(paths)

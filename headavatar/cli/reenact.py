@@ -1,0 +1,92 @@
+"""`headavatar reenact SRC TGT`: SRC's motion on TGT's avatar."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headavatar.cli.options import AvatarOption, Common, stage_verb, video_path
+from headavatar.cli.preprocess import workspace_for
+from headavatar.cli.render import Background, Frames, PictureSize
+from headavatar.errors import InputError, UsageError, WorkspaceError
+
+if TYPE_CHECKING:
+    from headavatar.workspace import Workspace
+
+Src = Annotated[str, typer.Argument(help="Who drives: a workspace, a video, or a motion .npz.", metavar="SRC")]
+Tgt = Annotated[
+    str | None, typer.Argument(help="Who is seen: a workspace; -w or this folder's by default.", metavar="TGT")
+]
+Transfer = Annotated[
+    str | None,
+    typer.Option("--transfer", help="Each from its own rest, or parameters as they are.", metavar="relative|absolute"),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @stage_verb(app, "reenact")
+    def reenact(
+        common: Common,
+        src: Src,
+        tgt: Tgt = None,
+        avatar: AvatarOption = None,
+        transfer: Transfer = None,
+        frames: Frames = None,
+        size: PictureSize = None,
+        background: Background = None,
+    ) -> None:
+        """Put SRC's motion on TGT's avatar: SRC drives, TGT is seen."""
+        from headavatar.cli import session
+        from headavatar.cli.console import say, tell
+        from headavatar.pipeline import Request
+
+        if tgt is not None and common.workspace is not None:
+            raise UsageError("TGT and -w both name who is seen.", fix="Give one of them.")
+        target = session.open_workspace(dataclasses.replace(common, workspace=tgt or common.workspace))
+        driver, motion = _driver(src)
+        name = driver.name if driver else Path(motion).stem
+        (tell if common.json else say)(f"{name} drives (SRC), {target.name} is seen (TGT)")
+        if driver is not None and driver.root.resolve() != target.root.resolve() and not common.no_deps:
+            needed = [] if _is_workspace(src) else [Request("preprocess", {"video": video_path(src)})]
+            wanted = [*needed, Request("track", preset=common.preset)]
+            if common.dry_run:
+                session.print_plan(driver, common, wanted)
+            else:
+                for outcome in session.execute(driver, dataclasses.replace(common, force=False), wanted):
+                    if outcome.ran:
+                        (tell if common.json else say)(f"{driver.name}: {session.line(outcome)}")
+        given = {"avatar": avatar, "transfer": transfer, "frames": frames, "size": size, "background": background}
+        wanted = session.requests(common, {"reenact": {"src": motion, **given}})
+        session.bring_up(target, common, wanted, next_command="report")
+
+
+def _driver(src: str) -> tuple[Workspace | None, str]:
+    """Who drives: a workspace and its path, or None and the path of a motion file."""
+    from headavatar.workspace import Workspace
+    from headavatar.workspace.discovery import resolve_name
+
+    found = resolve_name(Path(src).expanduser())
+    if found is not None:
+        workspace = Workspace.open(found)
+    elif Path(src).suffix == ".npz":
+        if not Path(src).is_file():
+            raise InputError(f"There is no file {src}.", fix="Check the path.")
+        return None, video_path(src)
+    elif Path(src).expanduser().is_dir():
+        raise WorkspaceError(
+            f"{src} is not a workspace.", why="It has no workspace.json.", fix="Name a workspace or a video."
+        )
+    else:
+        workspace = workspace_for(src, None)
+    return workspace, str(workspace.root)
+
+
+def _is_workspace(src: str) -> bool:
+    from headavatar.workspace.discovery import resolve_name
+
+    return resolve_name(Path(src).expanduser()) is not None
