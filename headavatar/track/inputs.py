@@ -1,0 +1,122 @@
+"""What `track` reads from a preprocessed workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from headavatar.errors import InputError
+from headavatar.scene import Array, Camera, Split
+from headavatar.workspace import Workspace, layout
+from headavatar.workspace.clips import read_image
+
+WORKING_SIZE = 256
+"""Side of the pictures that poses are sharpened by; larger clips are reduced to it."""
+
+LEAST_FRAMES = 3
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Usable frames of a clip.
+
+    Attributes:
+        frame_idx: (T,) indices into the workspace's frames.
+        times_s: (T,).
+        landmarks: (T, 478, 3) pixels of the crop.
+        scores: (T, 52).
+        size: side of the crop, pixels.
+        images: (T, S, S, 3) uint8 at the working size.
+        parsing: (T, S, S) uint8 at the working size.
+        valid: (S, S) bool at the working size.
+        prior: camera with the principal point of the uncropped picture and the focal length believed beforehand.
+        train: (T,) bool: frames that no holdout, of blocks or of tail, contains or guards.
+    """
+
+    frame_idx: Array
+    times_s: Array
+    landmarks: Array
+    scores: Array
+    size: int
+    images: Array
+    parsing: Array
+    valid: Array
+    prior: Camera
+    train: Array
+
+    def __len__(self) -> int:
+        return len(self.frame_idx)
+
+
+def read(workspace: Workspace, field_of_view_deg: float) -> Inputs:
+    """Read the usable frames.
+
+    Raises:
+        InputError: there are too few of them.
+        WorkspaceError: a file is missing or damaged.
+    """
+    points = workspace.read_npz(layout.LANDMARKS)
+    rows = [row for row in workspace.read_jsonl(layout.FRAME_TABLE) if row["usable"]]
+    rows = [row for row in rows if points["detected"][row["frame"]]]
+    if len(rows) < LEAST_FRAMES:
+        raise InputError(
+            f"Only {len(rows)} frames show a usable face.",
+            why="Tracking needs a face that is whole, sharp and alone in at least three frames.",
+            fix="Use a longer clip, or see source/frames.jsonl for each frame's verdict.",
+        )
+    video = workspace.read_json(layout.VIDEO)
+    frame_idx = np.array([row["frame"] for row in rows], np.int64)
+    times_s = np.array([row["time_s"] for row in rows], np.float64)
+    images, parsing = zip(*(_read_frame(workspace, int(i)) for i in frame_idx), strict=True)
+    valid = cv2.resize(
+        read_image(workspace.path(layout.VALID), gray=True), images[0].shape[1::-1], interpolation=cv2.INTER_AREA
+    )
+    return Inputs(
+        frame_idx=frame_idx,
+        times_s=times_s,
+        landmarks=points["landmarks"][frame_idx],
+        scores=points["scores"][frame_idx],
+        size=int(video["size"]),
+        images=np.stack(images),
+        parsing=np.stack(parsing),
+        valid=valid > 250,
+        prior=prior_camera(video, field_of_view_deg),
+        train=training_frames(times_s),
+    )
+
+
+def training_frames(times_s: Array) -> Array:
+    """(T,) bool: what both splits call training, so that identity and texture are honest under either."""
+    train = np.zeros(len(times_s), bool)
+    both = np.intersect1d(Split.blocks(times_s).train, Split.tail(times_s).train)
+    train[both if len(both) else slice(None)] = True
+    return train
+
+
+def prior_camera(video: dict[str, object], field_of_view_deg: float) -> Camera:
+    """The camera before anything is seen: the uncropped picture's center, and a usual field of view.
+
+    Args:
+        video: as in source/video.json: width, height, crop [x, y, side], size.
+        field_of_view_deg: of the uncropped picture's longer side.
+    """
+    width, height, size = (int(video[key]) for key in ("width", "height", "size"))  # type: ignore[call-overload]
+    x, y, side = (float(value) for value in video["crop"])  # type: ignore[attr-defined]
+    scale = size / side
+    focal = scale * max(width, height) / 2 / np.tan(np.radians(field_of_view_deg) / 2)
+    center = (width / 2 - x) * scale, (height / 2 - y) * scale
+    K = np.array([[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1]])
+    return Camera(K=K, width=size, height=size)
+
+
+def _read_frame(workspace: Workspace, index: int) -> tuple[Array, Array]:
+    name = layout.frame_name(index)
+    image = read_image(workspace.path(layout.FRAMES, name))
+    parsing = read_image(workspace.path(layout.PARSING, name), gray=True)
+    if image.shape[0] > WORKING_SIZE:
+        size = (WORKING_SIZE, WORKING_SIZE)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        parsing = cv2.resize(parsing, size, interpolation=cv2.INTER_NEAREST)
+    return image, parsing

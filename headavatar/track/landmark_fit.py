@@ -1,0 +1,346 @@
+"""Fit one identity and focal length, and every frame's pose and expression, to the landmarks of a whole clip at once.
+
+Two sub-stages. First the person: identity, focal length and the network's offsets, from keyframes of the training
+frames only, as a bundle adjustment whose per-frame unknowns are eliminated. Then the motion: pose and expression of all
+frames, coupled in time, in one banded system. Both are Gauss-Newton with robust weights; expressions stay in [0, 1] by
+holding what would leave the interval.
+
+Costs are in units in which a landmark that is off by one percent of the distance between the outer eye corners costs 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headavatar.head.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from headavatar.scene import Camera
+from headavatar.track.gauss_newton import add_smoothness, solve_bounded
+from headavatar.track.landmark_model import OUTER_EYE_CORNERS, LandmarkModel
+from headavatar.track.settings import LandmarkWeights
+
+CHUNK = 48
+RIGID = 6
+
+
+@dataclass(frozen=True)
+class Person:
+    """What does not change over a clip.
+
+    Attributes:
+        identity: (S,) standard deviations.
+        offset: (L, 3) from the head's landmark points to the network's, head space, metres.
+        focal: pixels.
+    """
+
+    identity: Tensor
+    offset: Tensor
+    focal: float
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What changes from frame to frame: rotation (T, 3, 3) and translation (T, 3) head to world, expression (T, E)."""
+
+    rotation: Tensor
+    translation: Tensor
+    expression: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rotation)
+
+    def __getitem__(self, index: slice | Tensor) -> Motion:
+        return Motion(self.rotation[index], self.translation[index], self.expression[index])
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the network saw.
+
+    Attributes:
+        landmarks: (T, L, 2) pixels.
+        depth: (T, L) the network's guess of depth, in pixels, smaller nearer.
+        scores: (T, E) the network's expression scores.
+        times_s: (T,).
+        center: (2,) principal point, pixels.
+    """
+
+    landmarks: Tensor
+    depth: Tensor
+    scores: Tensor
+    times_s: Tensor
+    center: Tensor
+
+    @staticmethod
+    def of(landmarks: np.ndarray, scores: np.ndarray, times_s: np.ndarray, camera: Camera) -> Observation:
+        """From (T, L, 3) landmarks, (T, E) scores, (T,) seconds and the camera whose principal point holds."""
+        points = torch.as_tensor(landmarks, dtype=torch.float32)
+        return Observation(
+            points[..., :2], points[..., 2], torch.as_tensor(scores, dtype=torch.float32),
+            torch.as_tensor(times_s, dtype=torch.float64), torch.as_tensor(camera.K[:2, 2], dtype=torch.float32),
+        )  # fmt: skip
+
+    def __getitem__(self, index: Tensor) -> Observation:
+        return replace(
+            self, landmarks=self.landmarks[index], depth=self.depth[index], scores=self.scores[index],
+            times_s=self.times_s[index],
+        )  # fmt: skip
+
+
+def project(world: Tensor, focal: float, center: Tensor) -> Tensor:
+    """Pixels (..., 2) of (..., 3) world points, for the camera at the origin that looks along -z."""
+    depth = -world[..., 2]
+    return torch.stack([world[..., 0] / depth, -world[..., 1] / depth], -1) * focal + center
+
+
+def projection_jacobian(world: Tensor, focal: float) -> Tensor:
+    """(..., 2, 3) derivative of `project` by the world point."""
+    inverse = -1.0 / world[..., 2]
+    zero = torch.zeros_like(inverse)
+    x, y = world[..., 0] * inverse, world[..., 1] * inverse
+    scale = focal * inverse
+    return torch.stack(
+        [torch.stack([scale, zero, x * scale], -1), torch.stack([zero, -scale, -y * scale], -1)], -2
+    )
+
+
+def cross_jacobian(jacobian: Tensor, arm: Tensor) -> Tensor:
+    """(..., 2, 3) derivative by a small rotation about the head's origin, given the one by the point and the arm."""
+    return torch.cross(arm[..., None, :].expand_as(jacobian), jacobian, dim=-1)
+
+
+def initial_motion(model: LandmarkModel, person: Person, seen: Observation) -> Motion:
+    """Pose of every frame by aligning the head's points to the network's, depth included, as similarities.
+
+    Source: Umeyama 1991, eq. 40-43, batched over frames.
+    """
+    source = model.surface.shape(person.identity) + person.offset
+    target = torch.cat([seen.landmarks, seen.depth[..., None]], -1) * torch.tensor([1.0, -1.0, -1.0])
+    weights = model.weights / model.weights.sum()
+    source_mean = (weights[:, None] * source).sum(0)
+    target_mean = (weights[:, None] * target).sum(1)
+    a, b = source - source_mean, target - target_mean[:, None]
+    u, s, vh = torch.linalg.svd(torch.einsum("l,tlc,ld->tcd", weights, b, a))
+    sign = torch.ones(len(s), 3)
+    sign[:, 2] = torch.det(u) * torch.det(vh)
+    rotation = u @ torch.diag_embed(sign) @ vh
+    scale = (s * sign).sum(1) / (weights[:, None] * a * a).sum()
+    depth = person.focal / scale
+    pixels = target_mean[:, :2] * torch.tensor([1.0, -1.0])
+    middle = torch.stack(
+        [(pixels[:, 0] - seen.center[0]) / scale, -(pixels[:, 1] - seen.center[1]) / scale, -depth], -1
+    )
+    translation = middle - torch.einsum("tij,j->ti", rotation, source_mean)
+    return Motion(rotation, translation, 0.5 * seen.scores)
+
+
+@dataclass
+class Normal:
+    """Normal equations of some frames; the person's part is there where it was asked for."""
+
+    blocks: Tensor
+    gradient: Tensor
+    shared_block: Tensor | None = None
+    shared_gradient: Tensor | None = None
+    mixed: Tensor | None = None
+
+
+class LandmarkFit:
+    """The cost of landmarks and priors, and its Gauss-Newton steps.
+
+    Args:
+        model: the head's landmarks.
+        seen: the network's landmarks of the frames.
+        weights: of every term.
+        focal_prior: pixels; what the focal length is believed to be before anything is seen.
+    """
+
+    def __init__(self, model: LandmarkModel, seen: Observation, weights: LandmarkWeights, focal_prior: float) -> None:
+        self.model, self.seen, self.weights, self.focal_prior = model, seen, weights, focal_prior
+        self.surface = model.surface
+        self.expressions = len(self.surface.expression_basis)
+        self.size = RIGID + self.expressions
+
+    def unit_px(self, motion: Motion, focal: float) -> Tensor:
+        """(T,) one percent of the outer eye corners' distance as it would look from the front, pixels."""
+        left, right = self.surface.template[list(OUTER_EYE_CORNERS)]
+        return 0.01 * focal * (left - right).norm() / -motion.translation[:, 2]
+
+    def assemble(self, person: Person, motion: Motion, seen: Observation, with_person: bool) -> Normal:
+        """Normal equations of the landmarks and of the priors on expressions."""
+        parts = []
+        shape = self.surface.shape(person.identity) + person.offset
+        for start in range(0, len(motion), CHUNK):
+            piece = slice(start, start + CHUNK)
+            index = torch.arange(len(motion))[piece]
+            parts.append(self._assemble(person, shape, motion[piece], seen[index], with_person))
+        total = Normal(torch.cat([p.blocks for p in parts]), torch.cat([p.gradient for p in parts]))
+        if with_person:
+            total.mixed = torch.cat([p.mixed for p in parts])
+            for name in ("shared_block", "shared_gradient"):
+                setattr(total, name, sum(getattr(p, name) for p in parts))
+        return total
+
+    def _assemble(self, person: Person, shape: Tensor, motion: Motion, seen: Observation, with_person: bool) -> Normal:
+        w, model, surface = self.weights, self.model, self.surface
+        arm, world, pixels, residual, by_point, by_head = self._look(person, shape, motion, seen)
+        unit = self.unit_px(motion, person.focal)[:, None, None]
+        columns = [cross_jacobian(by_point, arm), by_point, torch.einsum("tlij,elj->tlie", by_head, surface.expression_basis)]
+        if with_person:
+            columns.append(torch.einsum("tlij,slj->tlis", by_head, surface.identity_basis))
+            columns.append(((pixels - seen.center) / unit)[..., None])  # by the logarithm of the focal length
+        jacobian = torch.cat(columns, -1)
+        trust = model.weights * robust_weight(residual.norm(dim=-1), w.robust)
+        upper, lower = model.pairs.T
+        gap = residual[:, upper] - residual[:, lower]
+        gap_trust = model.pair_weight * robust_weight(gap.norm(dim=-1), w.robust)
+        rows = torch.cat([jacobian, jacobian[:, upper] - jacobian[:, lower]], 1).flatten(1, 2)
+        values = torch.cat([residual, gap], 1).flatten(1, 2)
+        row_trust = torch.cat([trust, gap_trust], 1).repeat_interleave(2, 1)
+        weighted = rows * row_trust[..., None]
+        hessian = rows.transpose(1, 2) @ weighted
+        gradient = (weighted.transpose(1, 2) @ values[..., None])[..., 0]
+        n = self.size
+        blocks, own = hessian[:, :n, :n].double(), gradient[:, :n].double()
+        expression = slice(RIGID, n)
+        blocks.diagonal(dim1=1, dim2=2)[:, expression] += w.score
+        blocks.diagonal(dim1=1, dim2=2)[:, :RIGID] *= 1 + 1e-6
+        own[:, expression] += w.score * (motion.expression - seen.scores) + w.sparsity
+        if not with_person:
+            return Normal(blocks, own)
+        return Normal(
+            blocks, own, hessian[:, n:, n:].sum(0).double(), gradient[:, n:].sum(0).double(), hessian[:, :n, n:].double()
+        )
+
+    def stranger(self) -> Person:
+        """Nobody in particular: the mean head at the believed focal length."""
+        zeros = torch.zeros(len(self.surface.identity_basis)), torch.zeros(len(self.surface.template), 3)
+        return Person(*zeros, self.focal_prior)
+
+    def fit_person(self, frames: Tensor, iterations: int) -> tuple[Person, Motion]:
+        """Identity, focal length and offsets from some frames, their motion as a by-product."""
+        seen, w = self.seen[frames], self.weights
+        person = self.stranger()
+        motion = initial_motion(self.model, person, seen)
+        count = len(frames)
+        for iteration in range(iterations):
+            system = self.assemble(person, motion, seen, with_person=True)
+            assert system.shared_gradient is not None
+            prior = torch.full((len(system.shared_gradient),), w.identity * count, dtype=torch.float64)
+            prior[-1] = w.focal * count
+            state = torch.cat([person.identity.double(), torch.tensor([np.log(person.focal / self.focal_prior)])])
+            lower, upper = self._room(motion)
+            held = ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0))
+            given = torch.zeros_like(system.gradient)
+            for _ in range(3):
+                shared, own = _eliminate(system, prior, prior * state, given, held)
+                crossing = ~held & ((own < lower) | (own > upper))
+                given = torch.where(held | crossing, own.clamp(lower, upper), 0.0)
+                held = held | crossing
+            motion = advance(motion, own)
+            focal = person.focal * float(torch.exp(shared[-1].clamp(-0.2, 0.2)))
+            person = replace(person, identity=(state + shared)[:-1].float(), focal=focal)
+            if iteration >= 2:  # not before the pose is right: offsets would absorb its error
+                person = replace(person, offset=self._fit_offset(person, motion, seen))
+        return person, motion
+
+    def _look(self, person: Person, shape: Tensor, motion: Motion, seen: Observation) -> tuple[Tensor, ...]:
+        """Arms and world points (T, L, 3), pixels and residuals (T, L, 2), derivatives by world and head (T, L, 2, 3)."""
+        head = self.surface.points(shape, motion.expression)
+        arm = head @ motion.rotation.transpose(1, 2)
+        world = arm + motion.translation[:, None]
+        unit = self.unit_px(motion, person.focal)[:, None, None]
+        pixels = project(world, person.focal, seen.center)
+        by_point = projection_jacobian(world, person.focal) / unit[..., None]
+        return arm, world, pixels, (pixels - seen.landmarks) / unit, by_point, by_point @ motion.rotation[:, None]
+
+    def _fit_offset(self, person: Person, motion: Motion, seen: Observation) -> Tensor:
+        """The offsets that fit best with all else held fixed; each landmark's is a problem of its own."""
+        shape = self.surface.shape(person.identity) + person.offset
+        _, _, _, residual, _, by_head = self._look(person, shape, motion, seen)
+        trust = self.model.weights * robust_weight(residual.norm(dim=-1), self.weights.robust)
+        pull = residual - torch.einsum("tlij,lj->tli", by_head, person.offset)
+        turned = by_head * trust[..., None, None]
+        block = torch.einsum("tlij,tlik->ljk", turned, by_head).double()
+        prior = self.weights.offset * len(motion) * torch.eye(3, dtype=torch.float64)
+        return -torch.linalg.solve(block + prior, torch.einsum("tlij,tli->lj", turned, pull).double()).float()
+
+    def fit_motion(self, person: Person, motion: Motion, iterations: int) -> Motion:
+        """Pose and expression of all frames with the person held fixed."""
+        w = self.weights
+        strength = torch.cat(
+            [torch.full((3,), w.smooth_rotation), torch.full((3,), w.smooth_translation),
+             torch.full((self.expressions,), w.smooth_expression)]
+        ).double()  # fmt: skip
+        for _ in range(iterations):
+            system = self.assemble(person, motion, self.seen, with_person=False)
+            bands = torch.zeros(len(motion), 3, self.size, dtype=torch.float64)
+            values = torch.cat([motion.translation.double(), motion.expression.double()], 1)
+            differences = torch.cat([rotation_steps(motion.rotation).double(), values[1:] - values[:-1]], 1)
+            add_smoothness(
+                bands, system.gradient, torch.zeros_like(system.gradient), strength, self.seen.times_s, differences
+            )
+            motion = advance(motion, solve_bounded(system.blocks, bands, system.gradient, *self._room(motion)))
+        return motion
+
+    def _room(self, motion: Motion) -> tuple[Tensor, Tensor]:
+        """(T, D) least and greatest step: expressions stay in [0, 1], poses are free."""
+        free = torch.full((len(motion), RIGID), torch.inf)
+        return torch.cat([-free, -motion.expression], 1).double(), torch.cat([free, 1 - motion.expression], 1).double()
+
+
+def _eliminate(system: Normal, prior: Tensor, pull: Tensor, given: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve for the person's step and the frames' steps at once, the held unknowns taking the given steps.
+
+    Source: the Schur complement of bundle adjustment (Triggs et al. 2000, section 6.1).
+    """
+    assert system.shared_block is not None and system.shared_gradient is not None and system.mixed is not None
+    free = (~held).to(given.dtype)
+    blocks = system.blocks * (free[:, :, None] * free[:, None, :])
+    blocks.diagonal(dim1=1, dim2=2).add_(1 - free)
+    right = (system.gradient + (system.blocks @ given[..., None])[..., 0]) * free
+    mixed = system.mixed * free[..., None]
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(blocks))
+    solved = inverse @ torch.cat([mixed, right[..., None]], -1)
+    reduced = system.shared_block + torch.diag(prior) - (mixed.transpose(1, 2) @ solved[..., :-1]).sum(0)
+    pushed = (system.mixed.transpose(1, 2) @ given[..., None]).sum(0)[:, 0]
+    target = system.shared_gradient + pull + pushed - (mixed.transpose(1, 2) @ solved[..., -1:]).sum(0)[:, 0]
+    shared = -torch.linalg.solve(reduced, target)
+    return shared, given - solved[..., -1] - (solved[..., :-1] @ shared[:, None])[..., 0]
+
+
+def robust_weight(distance: Tensor, scale: float) -> Tensor:
+    """Huber's weight: 1 up to `scale`, then falling with the distance."""
+    return scale / distance.clamp(min=scale)
+
+
+def rotation_steps(rotation: Tensor) -> Tensor:
+    """(T-1, 3) rotation vectors in world space that lead from each frame to the next."""
+    return matrix_to_axis_angle(rotation[1:] @ rotation[:-1].transpose(1, 2))
+
+
+def advance(motion: Motion, step: Tensor) -> Motion:
+    """Apply a (T, 6+E) step: rotation on the left, expressions kept in [0, 1]."""
+    turn = axis_angle_to_matrix(step[:, :3].float().clamp(-0.5, 0.5))
+    return Motion(
+        turn @ motion.rotation,
+        motion.translation + step[:, 3:RIGID].float(),
+        (motion.expression + step[:, RIGID:].float()).clamp(0, 1) if step.shape[1] > RIGID else motion.expression,
+    )
+
+
+def keyframes(seen: Observation, candidates: Tensor, rotation: Tensor, count: int) -> Tensor:
+    """Of the candidates the `count` that differ most in pose and expression, by farthest-point sampling, sorted."""
+    features = torch.cat([matrix_to_axis_angle(rotation) * 3, seen.scores], 1)[candidates]
+    if len(candidates) <= count:
+        return candidates
+    distance = (features - features.median(0).values).norm(dim=1)
+    chosen = [int(distance.argmin())]
+    distance = (features - features[chosen[0]]).norm(dim=1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (features - features[chosen[-1]]).norm(dim=1))
+    return candidates[torch.tensor(sorted(chosen))]

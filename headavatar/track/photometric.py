@@ -1,0 +1,247 @@
+"""Sharpen the rigid pose of every frame by the picture itself.
+
+The training frames say which color each point of the head's surface has; then the rotation and translation of every
+frame move until the picture shows those colors where the points project, and the colors are gathered anew. Each round
+is Gauss-Newton on all frames at once, robust against what moves by itself, with the landmarks' pose as a weak anchor
+and a mild prior on smooth motion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from headavatar.head.rotations import matrix_to_axis_angle
+from headavatar.scene import PARSING_CLASSES, Array
+from headavatar.track.gauss_newton import add_smoothness, solve_frames
+from headavatar.track.landmark_fit import (
+    Motion, advance, cross_jacobian, project, projection_jacobian, rotation_steps,
+)  # fmt: skip
+from headavatar.track.settings import PhotometricStep
+from headavatar.track.surfels import Surfels, seen_by_view
+
+CHUNK = 24
+HEAD_CLASSES = ("hair", "body_skin", "face_skin", "other")
+_GAIN_PRIOR = 0.02
+_MAX_STEP = torch.tensor([0.05, 0.05, 0.05, 0.01, 0.01, 0.03], dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Frames as the solver reads them.
+
+    Attributes:
+        images: (T, H, W, 3) uint8.
+        trust: (T, H, W) uint8, 255 where a pixel shows the head.
+        focal: pixels at this size.
+        center: (2,) principal point, pixels at this size.
+        times_s: (T,).
+    """
+
+    images: Array
+    trust: Array
+    focal: float
+    center: Tensor
+    times_s: Tensor
+
+    @staticmethod
+    def head_pixels(parsing: Array, valid: Array) -> Array:
+        """(T, H, W) uint8 trust from parsing indices and the clip's valid pixels, kept clear of the outline."""
+        classes = [PARSING_CLASSES.index(name) for name in HEAD_CLASSES]
+        inside = np.isin(parsing, classes) & valid
+        kernel = np.ones((3, 3), np.uint8)
+        return np.stack([cv2.erode(mask.astype(np.uint8) * 255, kernel) for mask in inside])
+
+    def blurred(self, sigma: float, scale: float) -> Pictures:
+        """The same pictures blurred, and smaller by `scale`."""
+        height, width = (int(round(n * scale)) for n in self.images.shape[1:3])
+        images = np.empty((len(self.images), height, width, 3), np.uint8)
+        trust = np.empty((len(self.images), height, width), np.uint8)
+        for i, image in enumerate(self.images):
+            if scale != 1:
+                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            images[i] = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0 else image
+            trust[i] = cv2.resize(self.trust[i], (width, height), interpolation=cv2.INTER_AREA)
+        return Pictures(images, trust, self.focal * scale, self.center * scale, self.times_s)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Where the landmarks hold a pose: the motion they gave, and its information (T, 6, 6)."""
+
+    motion: Motion
+    information: Tensor
+
+
+@dataclass(frozen=True)
+class Colors:
+    """Colors of the surfels: mean (N, 3) in [0, 1], and how much was seen of each, (N,) in [0, 1]."""
+
+    mean: Tensor
+    confidence: Tensor
+
+
+class PhotometricFit:
+    """Refines rigid poses.
+
+    Args:
+        surfels: of the person.
+        pictures: all frames.
+        vertices: (V, 3) the person's head at rest, head space.
+        faces: (F, 3).
+        train: (T,) bool, frames that may give colors.
+        anchor: the landmarks' say.
+    """
+
+    def __init__(
+        self, surfels: Surfels, pictures: Pictures, vertices: Tensor, faces: Tensor, train: Tensor, anchor: Anchor
+    ) -> None:
+        self.surfels, self.pictures, self.train, self.anchor = surfels, pictures, train, anchor
+        self.seen, self.view = seen_by_view(
+            surfels, vertices, faces, anchor.motion.rotation, anchor.motion.translation
+        )
+        self.points = surfels.surface.points(surfels.shape, anchor.motion.expression)
+
+    def run(self, motion: Motion, step: PhotometricStep) -> tuple[Motion, Tensor, Tensor]:
+        """One round: gather colors at this blur, then move the poses.
+
+        Returns:
+            the motion, and every frame's PSNR (T,) against the same colors before and after.
+        """
+        pictures = self.pictures.blurred(step.blur_px, step.scale)
+        colors = self.gather(pictures, motion)
+        before = self.psnr(pictures, motion, colors)
+        for _ in range(step.iterations):
+            motion = self._move(pictures, motion, colors, step)
+        return motion, before, self.psnr(pictures, motion, colors)
+
+    def _views(self, motion: Motion, pictures: Pictures, frames: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """World points, arms, pixels and weights (B, N) of some frames."""
+        rotation = motion.rotation[frames]
+        arm = self.points[frames] @ rotation.transpose(1, 2)
+        world = arm + motion.translation[frames, None]
+        toward = -torch.nn.functional.normalize(world, dim=-1)
+        facing = ((self.surfels.normals @ rotation.transpose(1, 2)) * toward).sum(-1)
+        pixels = project(world, pictures.focal, pictures.center)
+        weight = self.seen[self.view[frames]] * ((facing - 0.15) / 0.85).clamp(min=0)
+        trust = torch.from_numpy(pictures.trust[frames]).float()[:, None] / 255
+        weight = weight * (sample(trust, pixels)[:, 0] > 0.9)
+        return world, arm, pixels, weight * self.surfels.rigidity
+
+    def gather(self, pictures: Pictures, motion: Motion) -> Colors:
+        """The colors that the training frames agree on, by a robust mean, each frame's exposure evened out."""
+        mean, total = torch.zeros(len(self.surfels), 3), torch.zeros(len(self.surfels))
+        for robust in (False, True):
+            heap, total = torch.zeros_like(mean), torch.zeros_like(total)
+            for frames in chunks(len(motion)):
+                kept = self.train[frames]
+                if not kept.any():
+                    continue
+                _, _, pixels, weight = self._views(motion, pictures, frames)
+                seen = sample(images_of(pictures, frames), pixels).transpose(1, 2)
+                weight = weight * kept[:, None]
+                if robust:
+                    gain, bias = exposure(mean, seen, weight)
+                    seen = (seen - bias[:, None]) / gain[:, None]
+                    weight = weight * cauchy(seen - mean, 0.06)
+                heap += (weight[..., None] * seen).sum(0)
+                total += weight.sum(0)
+            mean = heap / total.clamp(min=1e-6)[:, None]
+        return Colors(mean, (total / (0.02 * float(self.train.sum())).__abs__()).clamp(max=1))
+
+    def _move(self, pictures: Pictures, motion: Motion, colors: Colors, step: PhotometricStep) -> Motion:
+        blocks, gradient = [], []
+        for frames in chunks(len(motion)):
+            block, slope = self._normal(pictures, motion, colors, frames, step.robust)
+            blocks.append(block)
+            gradient.append(slope)
+        system, slope = torch.cat(blocks), torch.cat(gradient)
+        information = self.anchor.information * step.anchor
+        system = system + information
+        away = torch.cat(
+            [matrix_to_axis_angle(motion.rotation @ self.anchor.motion.rotation.transpose(1, 2)),
+             motion.translation - self.anchor.motion.translation], 1
+        ).double()  # fmt: skip
+        slope = slope + (information @ away[..., None])[..., 0]
+        system.diagonal(dim1=1, dim2=2).mul_(1 + 1e-3)
+        bands = torch.zeros(len(motion), 3, 6, dtype=torch.float64)
+        strength = torch.tensor([step.smooth_rotation] * 3 + [step.smooth_translation] * 3, dtype=torch.float64)
+        shifts = motion.translation[1:] - motion.translation[:-1]
+        differences = torch.cat([rotation_steps(motion.rotation), shifts], 1).double()
+        add_smoothness(bands, slope, torch.zeros_like(slope), strength, self.pictures.times_s, differences)
+        return advance(motion, solve_frames(system, bands, slope).clamp(-_MAX_STEP, _MAX_STEP))
+
+    def _normal(
+        self, pictures: Pictures, motion: Motion, colors: Colors, frames: slice, robust: float
+    ) -> tuple[Tensor, Tensor]:
+        world, arm, pixels, weight = self._views(motion, pictures, frames)
+        images = images_of(pictures, frames)
+        seen = sample(images, pixels).transpose(1, 2)
+        weight = weight * colors.confidence
+        gain, bias = exposure(colors.mean, seen, weight)
+        residual = seen - (colors.mean * gain[:, None] + bias[:, None])
+        weight = weight * cauchy(residual, robust) / robust**2
+        step = 0.75
+        across = torch.tensor([step, 0.0])
+        down = torch.tensor([0.0, step])
+        by_x = (sample(images, pixels + across) - sample(images, pixels - across)).transpose(1, 2) / (2 * step)
+        by_y = (sample(images, pixels + down) - sample(images, pixels - down)).transpose(1, 2) / (2 * step)
+        slopes = torch.stack([by_x, by_y], -1)
+        by_point = projection_jacobian(world, pictures.focal)
+        jacobian = torch.cat([cross_jacobian(by_point, arm), by_point], -1)
+        rows = slopes @ jacobian  # (B, N, 3 colors, 6)
+        weighted = (rows * weight[..., None, None]).flatten(1, 2)
+        block = weighted.transpose(1, 2) @ rows.flatten(1, 2)
+        slope = weighted.transpose(1, 2) @ residual.flatten(1)[..., None]
+        return block.double(), slope[..., 0].double()
+
+    def psnr(self, pictures: Pictures, motion: Motion, colors: Colors) -> Tensor:
+        """(T,) PSNR of the surfels' colors against the pictures, exposure evened out."""
+        errors = []
+        for frames in chunks(len(motion)):
+            _, _, pixels, weight = self._views(motion, pictures, frames)
+            weight = weight * colors.confidence
+            seen = sample(images_of(pictures, frames), pixels).transpose(1, 2)
+            gain, bias = exposure(colors.mean, seen, weight)
+            squared = (seen - (colors.mean * gain[:, None] + bias[:, None])).square().mean(-1)
+            errors.append((weight * squared).sum(1) / weight.sum(1).clamp(min=1e-6))
+        return -10 * torch.log10(torch.cat(errors).clamp(min=1e-8))
+
+
+def chunks(frames: int) -> list[slice]:
+    """Slices of at most CHUNK frames."""
+    return [slice(i, min(i + CHUNK, frames)) for i in range(0, frames, CHUNK)]
+
+
+def images_of(pictures: Pictures, frames: slice) -> Tensor:
+    """(B, 3, H, W) float in [0, 1]."""
+    return torch.from_numpy(pictures.images[frames]).permute(0, 3, 1, 2).float() / 255
+
+
+def sample(images: Tensor, pixels: Tensor) -> Tensor:
+    """(B, C, N) bilinear samples of (B, C, H, W) images at (B, N, 2) pixels, centers at +0.5."""
+    size = torch.tensor([images.shape[3], images.shape[2]])
+    grid = 2 * pixels / size - 1
+    return torch.nn.functional.grid_sample(
+        images, grid[:, None], mode="bilinear", padding_mode="border", align_corners=False
+    )[:, :, 0]
+
+
+def cauchy(residual: Tensor, scale: float) -> Tensor:
+    """Robust weight of (..., 3) color residuals."""
+    return 1 / (1 + residual.square().sum(-1) / scale**2)
+
+
+def exposure(mean: Tensor, seen: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gain and bias (B, 3) that bring the mean colors (N, 3) nearest to the seen ones (B, N, 3), held near 1 and 0."""
+    weight = (weight / weight.sum(1, keepdim=True).clamp(min=1e-6))[..., None]
+    x_mean, y_mean = (weight * mean).sum(1), (weight * seen).sum(1)
+    x, y = mean - x_mean[:, None], seen - y_mean[:, None]
+    variance = (weight * x * x).sum(1)
+    gain = ((weight * x * y).sum(1) + _GAIN_PRIOR**2) / (variance + _GAIN_PRIOR**2)
+    gain = gain.clamp(0.5, 2.0)
+    return gain, y_mean - gain * x_mean

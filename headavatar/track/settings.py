@@ -1,0 +1,113 @@
+"""Settings of `track`: what a user may turn, the presets, and the sub-stages as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headavatar.workspace.stages import StageSpec, setting
+
+
+@dataclass(frozen=True)
+class LandmarkWeights:
+    """Weights of the landmark fit, per frame, where a landmark one percent of the eye distance off costs 1.
+
+    Attributes:
+        robust: beyond this many percent a landmark's pull stops growing.
+        score: squared distance of a coefficient from the network's score.
+        sparsity: absolute value of a coefficient.
+        identity: squared identity coefficient, in standard deviations.
+        focal: squared logarithm of the focal length over its prior.
+        offset: squared offset of a landmark, per square metre.
+        smooth_rotation, smooth_translation, smooth_expression: squared second differences at 30 frames a second, per
+            square radian, square metre and squared coefficient.
+    """
+
+    robust: float = 2.0
+    score: float = 100.0
+    sparsity: float = 10.0
+    identity: float = 4.0
+    focal: float = 1e4
+    offset: float = 6e5
+    smooth_rotation: float = 3e5
+    smooth_translation: float = 1e7
+    smooth_expression: float = 20.0
+
+
+@dataclass(frozen=True)
+class PhotometricStep:
+    """One round of photometric refinement: colors are gathered anew, then rigid poses move.
+
+    Attributes:
+        name: shown while it runs.
+        scale: of the pictures, 1 is full working size.
+        blur_px: standard deviation of the blur at that scale.
+        iterations: Gauss-Newton steps.
+        robust: color residual, of 1, beyond which a point's pull falls.
+        anchor: share of the landmarks' information that is kept.
+        smooth_rotation, smooth_translation: as in `LandmarkWeights`.
+    """
+
+    name: str
+    scale: float
+    blur_px: float
+    iterations: int
+    robust: float = 0.08
+    anchor: float = 0.02
+    smooth_rotation: float = 3e5
+    smooth_translation: float = 1e7
+
+
+REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
+    "none": (),
+    "fast": (
+        PhotometricStep("coarse", 0.5, 1.5, 3),
+        PhotometricStep("fine", 1.0, 1.0, 3),
+    ),
+    "balanced": (
+        PhotometricStep("coarse", 0.5, 1.5, 3),
+        PhotometricStep("fine", 1.0, 1.5, 3),
+        PhotometricStep("sharp", 1.0, 0.8, 3),
+    ),
+    "quality": (
+        PhotometricStep("coarse", 0.5, 1.5, 4),
+        PhotometricStep("fine", 1.0, 1.5, 4),
+        PhotometricStep("sharp", 1.0, 0.8, 4),
+        PhotometricStep("sharper", 1.0, 0.6, 4),
+        PhotometricStep("last", 1.0, 0.6, 4),
+    ),
+}
+"""The rounds of photometric refinement that `refine` names."""
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """What `track` can be told."""
+
+    refine: str = setting(
+        "balanced", "Rounds of sharpening the head's pose by the picture itself.", choices=tuple(REFINEMENTS)
+    )
+    field_of_view_deg: float = setting(
+        45.0, "Field of view of the uncropped video's longer side, degrees: what is believed before anything is seen."
+    )
+    keyframes: int = setting(96, "Frames, all from the training part, that identity and focal length are fitted to.")
+    surfels: int = setting(6000, "Points of the head's surface that poses are sharpened by.")
+    texture_size: int = setting(512, "Side of the texture, pixels.")
+    texture_frames: int = setting(96, "Frames, all from the training part, that the texture is gathered from.")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"refine": "fast", "keyframes": 64, "surfels": 4000, "texture_frames": 48},
+    "balanced": {},
+    "quality": {"refine": "quality", "keyframes": 160, "surfels": 10000, "texture_size": 1024, "texture_frames": 200},
+}
+
+STAGE = StageSpec(
+    name="track",
+    version=1,
+    settings=TrackSettings,
+    run="headavatar.track.stage:run",
+    upstream=("preprocess",),
+    presets=PRESETS,
+)
