@@ -15,13 +15,14 @@ from headavatar.workspace import atomic, layout
 from headavatar.workspace.clips import read_image
 
 
-def compose(partial: Path, points: Array, detected: Array, workers: int, reporter: Reporter) -> None:
+def compose(partial: Path, points: Array, detected: Array, valid: Array, workers: int, reporter: Reporter) -> None:
     """Write `mattes` and `head_mattes` beside the raw ones.
 
     Args:
         partial: folder with frames, raw_mattes and raw_heads.
         points: (N, 478, 3) landmarks in pixels of the crop.
         detected: (N,) bool.
+        valid: (size, size) bool; mattes are 0 elsewhere.
         workers: threads.
         reporter: progress.
     """
@@ -40,7 +41,7 @@ def compose(partial: Path, points: Array, detected: Array, workers: int, reporte
             matte, share = steadied(frames, masks, near.index(index))
             head = head_matte(matte, share, points[index] if detected[index] else None)
             for target, picture in zip(targets, (matte, head), strict=True):
-                atomic.write_image(target, np.round(picture * 255).astype(np.uint8), sync=False)
+                atomic.write_image(target, np.round(picture * valid * 255).astype(np.uint8), sync=False)
         return 1
 
     with reporter.task("steady mattes", count) as task, ThreadPoolExecutor(workers) as pool:

@@ -8,8 +8,8 @@ import numpy as np
 
 from headavatar.scene import Array
 
-ROOM = {"left": 0.45, "right": 0.45, "top": 0.62, "bottom": 0.42}
-"""How far the head reaches beyond the face's landmarks, in face heights."""
+ROOM = {"side": 0.36, "top": 0.52, "bottom": 0.36}
+"""How far head and neck reach beyond the face's landmarks, in face heights."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,24 @@ class Crop:
         return (positions >= low) & (positions <= high)
 
 
-def choose(points: Array, size: int) -> Crop:
-    """Choose the square that holds nearly every frame's head.
+def choose(points: Array, size: int, picture: tuple[int, int]) -> Crop:
+    """Choose the square that holds nearly every frame's head, inside the picture as far as it fits.
 
     Args:
         points: (N, 478, 3) landmarks in pixels of the picture, frames with a face only.
         size: the side to scale to, pixels.
+        picture: (width, height), pixels.
     """
     low, high = points[..., :2].min(1), points[..., :2].max(1)
-    height = np.median(high[:, 1] - low[:, 1])
-    left = np.percentile(low[:, 0], 1) - ROOM["left"] * height
-    right = np.percentile(high[:, 0], 99) + ROOM["right"] * height
-    top = np.percentile(low[:, 1], 1) - ROOM["top"] * height
-    bottom = np.percentile(high[:, 1], 99) + ROOM["bottom"] * height
-    side = 2 * int(np.ceil(max(right - left, bottom - top) / 2))
-    x = 2 * round(((left + right) / 2 - side / 2) / 2)
-    # where the head moves sideways more than up and down, the spare height shows neck and shoulders
-    y = 2 * round(((top + bottom) / 2 - side / 2) / 2)
-    return Crop(x, y, side, size)
+    height = float(np.median(high[:, 1] - low[:, 1]))
+    start = np.percentile(low, 1, axis=0) - height * np.array([ROOM["side"], ROOM["top"]])
+    end = np.percentile(high, 99, axis=0) + height * np.array([ROOM["side"], ROOM["bottom"]])
+    start, end = np.clip(start, 0, picture), np.clip(end, 0, picture)
+    side = 2 * int(np.ceil((end - start).max() / 2))
+    corner = []
+    for axis in range(2):
+        middle = (start[axis] + end[axis] - side) / 2
+        spare = picture[axis] - side
+        middle = min(max(middle, 0.0), spare) if spare >= 0 else spare / 2
+        corner.append(2 * round(middle / 2))
+    return Crop(corner[0], corner[1], side, size)

@@ -28,6 +28,8 @@ from headavatar.progress import RunContext
 from headavatar.workspace import atomic, layout
 from headavatar.workspace.store import Workspace
 
+COMPLETE = "complete"
+"""Name of the file in the partial work that says that every picture is made and may be moved to its place."""
 PUBLISHED = ("frames", "mattes", "head_mattes", "parsing")
 
 
@@ -65,7 +67,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     detected = which >= 0
     if not detected.any():
         raise _unusable(video, len(seen), verdict.summarize(["no_face"] * len(seen)))
-    square = crop.choose(picture_points[detected], settings.size)
+    square = crop.choose(picture_points[detected], settings.size, (info.width, info.height))
     reasons = verdict.judge(picture_points, comparable, sharpness, square, (info.width, info.height))
     usable = reasons.count("")
     if usable < MINIMUM_USABLE_FRAMES:
@@ -75,13 +77,14 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     points = square.points(picture_points)
     valid = square.valid(info.width, info.height)
     workers = settings.workers or min(4, os.cpu_count() or 1)
-    networks.run(
-        video, info, selection, square, valid, len(seen), settings, networks_at, partial, workers, context.reporter
-    )
-    clock.lap("networks")
-    compose(partial, points, detected, workers, context.reporter)
-    clock.lap("compose")
-
+    if not (partial / COMPLETE).exists():
+        networks.run(
+            video, info, selection, square, valid, len(seen), settings, networks_at, partial, workers, context.reporter
+        )
+        clock.lap("networks")
+        compose(partial, points, detected, valid, workers, context.reporter)
+        clock.lap("compose")
+        atomic.write_bytes(partial / COMPLETE, b"")
     _publish(workspace, partial, len(seen))
     workspace.write_image("source/valid.png", (valid * 255).astype(np.uint8))
     workspace.write_npz("source/landmarks.npz", landmarks=points, scores=scores, pose=poses, detected=detected)
