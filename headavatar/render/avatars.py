@@ -11,7 +11,6 @@ from headavatar.methods.registry import load_avatar
 from headavatar.render.panels import to_uint8
 from headavatar.scene import Array, Camera, HeadParams
 from headavatar.workspace import Workspace, layout
-from headavatar.workspace.records import load_record
 
 BACKGROUNDS: dict[str, tuple[float, float, float]] = {
     "white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "gray": (0.5, 0.5, 0.5), "green": (0.0, 0.7, 0.25),
@@ -75,13 +74,12 @@ def open_avatar(workspace: Workspace, name: str, device: str) -> Opened:
     """
     name = resolve_name(workspace, name)
     folder = f"{layout.AVATARS}/{name}"
-    record = load_record(workspace, layout.instance_key("fit", name))
-    told = record.settings if record else {}
+    told = workspace.read_json(f"{folder}/metrics.json")
     return Opened(
         name=name,
         avatar=load_avatar(workspace.path(folder), device),
-        split=str(told.get("split", "blocks")),
-        with_torso=bool(told.get("with_torso", False)),
+        split=str(told["split"]),
+        with_torso=bool(told["with_torso"]),
     )
 
 

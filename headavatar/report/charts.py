@@ -67,11 +67,12 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, y_label: str,
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{text}</text>')
     for tick in nice_ticks(x_low, x_high, 7):
         x, _ = place((tick, y_low))
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 14}" text-anchor="middle">{_number(tick)}</text>')
-    parts.append(
-        f'<text class="label" x="{(WIDTH + _LEFT) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text class="label" transform="translate(11 {HEIGHT / 2:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
-    )
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 14}" text-anchor="middle">{_number(tick)}</text>'
+        )
+    below, beside = f'x="{(WIDTH + _LEFT) / 2:.0f}" y="{HEIGHT - 4}"', f"translate(11 {HEIGHT / 2:.0f}) rotate(-90)"
+    parts.append(f'<text class="label" {below} text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(f'<text class="label" transform="{beside}" text-anchor="middle">{escape(y_label)}</text>')
     for number, line in enumerate(lines):
         parts.append(f'<path class="line s{number % 6}" d="{_path(line, place)}"/>')
     right = WIDTH - _RIGHT
