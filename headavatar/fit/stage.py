@@ -16,9 +16,10 @@ from headavatar.fit.checkpoints import Checkpoints
 from headavatar.fit.settings import FitSettings
 from headavatar.methods import Avatar, MethodSpec, get, trainer_class
 from headavatar.metrics.psnr import psnr
+from headavatar.metrics.truth import on_white
 from headavatar.ops import backend
 from headavatar.progress import RunContext
-from headavatar.scene import Array, Clip
+from headavatar.scene import Clip
 from headavatar.workspace import Workspace, load_clip
 
 FEWEST_FRAMES = 8
@@ -52,7 +53,11 @@ def run(workspace: Workspace, settings: FitSettings, context: RunContext) -> dic
     for file in ("model.safetensors", "avatar.json"):
         with workspace.replace_file(f"avatars/{settings.name}/{file}") as temporary:
             (staging / file).replace(temporary)
-    workspace.write_json(f"avatars/{settings.name}/metrics.json", {"method": spec.name, "rows": rows})
+    about = {
+        "method": spec.name, "split": settings.split, "with_torso": settings.with_torso, "seed": context.seed,
+        "holdout": clip.frame_idx[clip.split.holdout], "rows": rows,
+    }  # fmt: skip
+    workspace.write_json(f"avatars/{settings.name}/metrics.json", about)
     last = rows[-1]
     return {
         "method": spec.name, "name": settings.name, "split": settings.split, "train_frames": len(clip.split.train),
@@ -116,7 +121,7 @@ class HoldoutLook:
             return {}
         scores, pairs = [], []
         for frame in self.frames:
-            truth = on_white(self.clip, frame)
+            truth = on_white(self.clip.images[frame], self.clip.mattes[frame])
             seen = avatar.render(self.clip.params[frame], self.clip.camera).rgb
             scores.append(psnr(seen, truth, self.clip.valid))
             pairs.append(np.concatenate([truth, seen], axis=1))
@@ -124,8 +129,3 @@ class HoldoutLook:
         self.workspace.write_image(f"avatars/{self.name}/previews/fit.png", picture)
         return {"holdout_psnr": round(float(np.mean(scores)), 3)}
 
-
-def on_white(clip: Clip, frame: int) -> Array:
-    """A frame's truth: the supervised matte over white, (H, W, 3) float in [0, 1]."""
-    matte = np.asarray(clip.mattes[frame], np.float32)[..., None] / 255
-    return np.asarray(clip.images[frame], np.float32) / 255 * matte + (1 - matte)

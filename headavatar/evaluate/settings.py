@@ -1,0 +1,31 @@
+"""Settings of `eval`; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from headavatar.workspace.stages import StageSpec, setting
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """What is measured."""
+
+    avatar: str = setting("", "Avatar to measure; may be left out where the workspace has only one.")
+    lpips_network: str = setting("alex", "Network of LPIPS.", choices=("alex", "vgg"))
+
+
+def _models(settings: Any) -> tuple[str, ...]:
+    return (f"lpips_{settings.lpips_network}",)
+
+
+STAGE = StageSpec(
+    name="eval",
+    version=1,
+    settings=EvalSettings,
+    run="headavatar.evaluate.stage:run",
+    upstream=("fit",),
+    models=_models,
+    instance="avatar",
+)

@@ -1,0 +1,112 @@
+"""The `eval` stage: an avatar against frames that its fit never saw, beside two baselines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from headavatar import head as heads
+from headavatar.errors import InputError
+from headavatar.evaluate.baselines import TexturedMesh, show_training_frame
+from headavatar.evaluate.figures import Figures, compare, mean
+from headavatar.evaluate.settings import EvalSettings
+from headavatar.methods import load_avatar
+from headavatar.metrics.lpips import Lpips
+from headavatar.metrics.truth import face_mask, on_white
+from headavatar.ops import backend
+from headavatar.progress import RunContext
+from headavatar.scene import Array, Clip
+from headavatar.workspace import Workspace, load_clip, provenance
+from headavatar.workspace.clips import read_image
+
+NEAR_DEG = 2.0
+
+
+def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> dict[str, Any]:
+    """Measure an avatar on its holdout frames.
+
+    Args:
+        workspace: with the fitted avatar.
+        settings: which avatar.
+        context: device, seed, progress.
+    Returns:
+        what avatars/NAME/eval.json holds, without the figures of single frames.
+    Raises:
+        InputError: the split holds no frame out.
+    """
+    folder = f"avatars/{settings.avatar}"
+    fitted = workspace.read_json(f"{folder}/metrics.json")
+    clip = load_clip(workspace, fitted["split"], fitted["with_torso"])
+    if len(clip.split.holdout) == 0:
+        raise InputError(
+            "No frame is held out, so there is nothing to measure.", why=f"the clip has {len(clip)} usable frames",
+            fix="use a longer clip",
+        )  # fmt: skip
+    avatar = load_avatar(workspace.path(folder), context.device)
+    network = Lpips(settings.lpips_network, "cpu")  # type: ignore[arg-type]
+    mesh = TexturedMesh(heads.load(), clip, read_image(workspace.path("track/texture.png")))
+    names = ("avatar", "nearest_frame", "tracked_mesh")
+    figures: dict[str, list[Figures]] = {name: [] for name in names}
+    height, width = clip.valid.shape
+    with context.reporter.task("eval", len(clip.split.holdout)) as task:
+        for frame in (int(i) for i in clip.split.holdout):
+            truth = on_white(clip.images[frame], clip.mattes[frame])
+            face = face_mask(clip.landmarks[frame], height, width)
+            pictures = (
+                avatar.render(clip.params[frame], clip.camera).rgb, show_training_frame(clip, frame), mesh.render(frame)
+            )  # fmt: skip
+            for name, picture in zip(names, pictures, strict=True):
+                figures[name].append(compare(network, picture, truth, clip.valid, face))
+            task.advance(1, psnr=round(figures["avatar"][-1]["psnr"], 2))
+    _side_by_side(workspace, folder, clip, avatar, mesh, [one["psnr"] for one in figures["avatar"]])
+    video = workspace.read_json("source/video.json")
+    summary: dict[str, Any] = {
+        "avatar": settings.avatar, "method": avatar.method, "frames": len(clip.split.holdout),
+        **mean(figures["avatar"]),
+        "baselines": {name: mean(figures[name]) for name in names[1:]},
+        "split": fitted["split"], "train_frames": len(clip.split.train),
+        "within_2_deg_of_training": round(share_seen(clip), 4),
+        "background": "white",
+        "mask": "person, alpha matte" if fitted["with_torso"] else "head without clothes, alpha matte by parsing",
+        "crop": {"rectangle_px": video["crop"], "size_px": [width, height], "valid": round(float(clip.valid.mean()), 4)},
+        "poses": "tracked, not refined against the avatar",
+        "lpips_network": settings.lpips_network,
+        "ssim_window": "gaussian 11, sigma 1.5",
+        "hardware": provenance.hardware(), "backend": backend.current(context.device), "seed": context.seed,
+        "versions": provenance.versions(),
+    }  # fmt: skip
+    rows = [
+        {"frame": int(clip.frame_idx[frame]), **{name: figures[name][i] for name in names}}
+        for i, frame in enumerate(clip.split.holdout)
+    ]
+    workspace.write_json(f"{folder}/eval.json", {**summary, "per_frame": rows})
+    return summary
+
+
+def share_seen(clip: Clip) -> float:
+    """Share of the holdout frames whose head rotation lies within 2 degrees of a training frame's."""
+    from headavatar.head.rotations import axis_angle_to_matrix_np
+
+    matrices = axis_angle_to_matrix_np(np.asarray(clip.params.rotation, np.float64))
+    held, train = matrices[clip.split.holdout], matrices[clip.split.train]
+    # trace(AᵀB) = 1 + 2 cos of the angle between two rotations.
+    cosine = (np.einsum("aij,bij->ab", held, train) - 1) / 2
+    nearest = np.degrees(np.arccos(np.clip(cosine.max(1), -1, 1)))
+    return float((nearest <= NEAR_DEG).mean())
+
+
+def _side_by_side(
+    workspace: Workspace, folder: str, clip: Clip, avatar: Any, mesh: TexturedMesh, scores: list[float]
+) -> None:
+    """Write the best, median and worst frame: truth, avatar, nearest training frame, tracked mesh."""
+    order = np.argsort(scores)
+    chosen = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
+    for name, place in chosen.items():
+        frame = int(clip.split.holdout[int(place)])
+        pictures = [
+            on_white(clip.images[frame], clip.mattes[frame]), avatar.render(clip.params[frame], clip.camera).rgb,
+            show_training_frame(clip, frame), mesh.render(frame),
+        ]  # fmt: skip
+        row: Array = np.concatenate(pictures, axis=1)
+        workspace.write_image(f"{folder}/previews/eval_{name}.png", (row.clip(0, 1) * 255).round().astype(np.uint8))
