@@ -1,0 +1,57 @@
+"""Every heavy kernel, behind one call each: tensors in, tensors out, the same answer from every backend.
+
+A call picks its backend in `ops.backend`: "native" (C++/OpenMP, CPU float32) where the library was built, else
+"reference" (plain torch, any device and dtype). The reference is the oracle that tests hold the others against.
+Force one with `with ops.backend.use("reference"):` or `HEADAVATAR_OPS=reference`.
+
+Rasterise a mesh and interpolate over it (gradients to vertex positions pass through `bary` and `depth`)::
+
+    fragments = rasterize(vertices_px, faces, height, width)      # (V, 3) or (B, V, 3): x_px, y_px, camera z in metres
+    picture = interpolate(attributes, faces, fragments)           # (V, C) or (B, V, C) -> (B, H, W, C)
+
+A blended hash grid and its field (B frames in one call; samples of frame b are x[frame_offsets[b]:frame_offsets[b+1]])::
+
+    spec = HashGridSpec(levels=16, features=2, log2_table=14, base_resolution=16, finest_resolution=512)
+    tables = torch.empty(K, spec.parameters).uniform_(-1e-4, 1e-4)
+    blended = blend_tables(coefficients, tables).requires_grad_()  # (B, K), (K, P) -> (B, P)
+    rays = sample_rays(origins, directions, near, far, samples=8, low=low, high=high, seed=seed, step=step)
+    sigma, rgb = nerf_field(rays.positions, blended, ray_features, rays.ray_index, sigma_weights, color_weights, spec,
+                            frame_offsets=...)
+    picture = composite(sigma, rgb, rays.deltas, rays.distances, rays.ray_offsets)   # .rgb (R, 3) .alpha (R,) .depth
+    loss(picture).backward()
+    optimizer.step([(coefficients[b], blended.grad[b]) for b in range(B)])           # RankOneAdam(tables, lr=1e-2)
+
+The parts of the field also stand alone: `hash_encode`, `fused_mlp`, `spherical_harmonics`.
+
+Results do not depend on the number of threads: sums are cut into pieces by the size of the input alone.
+"""
+
+from __future__ import annotations
+
+from headavatar.ops import backend
+from headavatar.ops.compositing import Composite, composite
+from headavatar.ops.field import nerf_field
+from headavatar.ops.hashgrid import HashGridSpec, blend_tables, hash_encode
+from headavatar.ops.harmonics import spherical_harmonics
+from headavatar.ops.mlp import fused_mlp
+from headavatar.ops.optimizer import RankOneAdam
+from headavatar.ops.raster import Fragments, interpolate, rasterize
+from headavatar.ops.sampling import RaySamples, sample_rays
+
+__all__ = [
+    "Composite",
+    "Fragments",
+    "HashGridSpec",
+    "RankOneAdam",
+    "RaySamples",
+    "backend",
+    "blend_tables",
+    "composite",
+    "fused_mlp",
+    "hash_encode",
+    "interpolate",
+    "nerf_field",
+    "rasterize",
+    "sample_rays",
+    "spherical_harmonics",
+]

@@ -1,0 +1,1 @@
+"""The C++ kernels and their ctypes bindings, wrapped in `torch.autograd.Function`."""

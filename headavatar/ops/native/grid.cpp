@@ -1,0 +1,90 @@
+// hash_encode: forward and backward.
+#include <algorithm>
+#include <type_traits>
+
+#include "grid.h"
+
+namespace ha {
+
+HA_API void ha_grid_forward(const GridArgs* args) {
+  const GridArgs& grid = *args;
+  const std::vector<Tile> tiles = cut_tiles(grid.frame_offsets, grid.frames);
+  const i64 count = i64(tiles.size()), rows = grid.levels * grid.features;
+  const i64 size = grid.offsets[grid.levels] * grid.features;
+#pragma omp parallel
+  {
+    std::vector<float> soa(kTilesAChunk * 3 * kTile), encoded(kTilesAChunk * rows * kTile);
+#pragma omp for schedule(dynamic, 1)
+    for (i64 chunk = 0; chunk < ceil_div(count, kTilesAChunk); ++chunk) {
+      const i64 first = chunk * kTilesAChunk, last = std::min(count, first + kTilesAChunk);
+      for (i64 t = first; t < last; ++t) load_points(grid.x, tiles[t], &soa[(t - first) * 3 * kTile]);
+      with_features(grid.features, [&](auto f) {
+        for (int level = 0; level < grid.levels; ++level)
+          for (i64 t = first; t < last; ++t)
+            encode_level<decltype(f)::value>(grid, grid.table + tiles[t].frame * size, level,
+                                             &soa[(t - first) * 3 * kTile], &encoded[(t - first) * rows * kTile]);
+      });
+      for (i64 t = first; t < last; ++t)
+        for (i64 n = 0; n < tiles[t].count; ++n)
+          for (i64 r = 0; r < rows; ++r)
+            grid.encoded[(tiles[t].start + n) * rows + r] = encoded[((t - first) * rows + r) * kTile + n];
+    }
+  }
+}
+
+namespace {
+
+// Gradient of the position, one point at a time: few callers ask for it.
+template <int F>
+void position_gradient(const GridArgs& grid, const float* table, const Tile& tile, const float* soa, const float* grad) {
+  alignas(64) float sums[3][kTile] = {};
+  for (int level = 0; level < grid.levels; ++level) {
+    const float* entries = table + grid.offsets[level] * F;
+    for (i64 n = 0; n < tile.count; n += W) {
+      Corners c;
+      find_corners(grid, level, soa, n, c);
+      for (int lane = 0; lane < W; ++lane)
+        for (int k = 0; k < 8; ++k) {
+          const float* entry = entries + i64(c.index[k][lane]) * F;
+          float dot = 0;
+          for (int f = 0; f < F; ++f) dot += entry[f] * grad[(level * F + f) * kTile + n + lane];
+          for (int d = 0; d < 3; ++d) {
+            float slope = (k >> d & 1) ? grid.scales[level] : -grid.scales[level];
+            for (int other = 0; other < 3; ++other)
+              if (other != d) slope *= (k >> other & 1) ? c.fraction[other][lane] : 1.f - c.fraction[other][lane];
+            sums[d][n + lane] += slope * dot;
+          }
+        }
+    }
+  }
+  for (i64 n = 0; n < tile.count; ++n)
+    for (int d = 0; d < 3; ++d) {
+      const i64 at = 3 * (tile.start + n) + d;
+      grid.grad_x[at] = grid.x[at] >= 0.f && grid.x[at] <= 1.f ? sums[d][n] : 0.f;
+    }
+}
+
+}  // namespace
+
+HA_API void ha_grid_backward(const GridArgs* args) {
+  const GridArgs& grid = *args;
+  const std::vector<Tile> tiles = cut_tiles(grid.frame_offsets, grid.frames);
+  const i64 count = i64(tiles.size()), rows = grid.levels * grid.features;
+  const i64 size = grid.offsets[grid.levels] * grid.features;
+  std::vector<float> grads(count * rows * kTile);
+#pragma omp parallel for schedule(static)
+  for (i64 t = 0; t < count; ++t) {
+    float* rows_of = &grads[t * rows * kTile];
+    for (i64 n = 0; n < tiles[t].count; ++n)
+      for (i64 r = 0; r < rows; ++r) rows_of[r * kTile + n] = grid.encoded[(tiles[t].start + n) * rows + r];
+    if (!grid.grad_x) continue;
+    alignas(64) float soa[3 * kTile];
+    load_points(grid.x, tiles[t], soa);
+    with_features(grid.features, [&](auto f) {
+      position_gradient<decltype(f)::value>(grid, grid.table + tiles[t].frame * size, tiles[t], soa, rows_of);
+    });
+  }
+  if (grid.grad_table) scatter(grid, tiles, grads.data());
+}
+
+}  // namespace ha

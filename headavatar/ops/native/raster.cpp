@@ -1,0 +1,320 @@
+// Mesh rasterisation with homogeneous edge functions, in double precision: M. Olano, T. Greer 1997.
+// Compiled without contraction, so that the two faces of an edge see exactly opposite values on it.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "common.h"
+
+namespace {
+
+using ha::i64;
+constexpr int kBand = 16;  // rows that one task draws
+
+struct Triangle {
+  double e[3][3];  // edge functions e[i] . (x, y, 1), turned so that the inside is positive
+  double det;
+};
+
+struct Box {
+  int x0, x1, y0, y1;
+};
+
+// Homogeneous corners; false where the face has no area or is not finite.
+bool set_up(const float* v, const int32_t* face, bool cull, Triangle& t) {
+  double h[3][3];
+  for (int k = 0; k < 3; ++k) {
+    const float* p = v + 3 * i64(face[k]);
+    const double z = p[2];
+    h[k][0] = p[0] * z;
+    h[k][1] = p[1] * z;
+    h[k][2] = z;
+  }
+  for (int k = 0; k < 3; ++k) {
+    const double* a = h[(k + 1) % 3];
+    const double* b = h[(k + 2) % 3];
+    t.e[k][0] = a[1] * b[2] - a[2] * b[1];
+    t.e[k][1] = a[2] * b[0] - a[0] * b[2];
+    t.e[k][2] = a[0] * b[1] - a[1] * b[0];
+  }
+  t.det = h[0][0] * t.e[0][0] + h[0][1] * t.e[0][1] + h[0][2] * t.e[0][2];
+  double sum = t.det;
+  for (auto& edge : t.e) sum += edge[0] + edge[1] + edge[2];
+  if (!std::isfinite(sum) || t.det == 0 || (cull && t.det > 0)) return false;
+  if (t.det < 0) {
+    t.det = -t.det;
+    for (auto& edge : t.e)
+      for (double& c : edge) c = -c;
+  }
+  return true;
+}
+
+int first_pixel(double low, int limit) { return int(std::min(std::max(std::ceil(low - 0.5), 0.0), double(limit))); }
+int last_pixel(double high, int limit) { return int(std::min(std::max(std::floor(high - 0.5), -1.0), limit - 1.0)); }
+
+// Pixels whose centres may lie in the part of the face beyond the near plane; empty where there are none.
+Box bounds(const float* v, const int32_t* face, int height, int width, double near) {
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  double low[2] = {inf, inf}, high[2] = {-inf, -inf};
+  int in_front = 0;
+  for (int k = 0; k < 3; ++k) {
+    const float* p = v + 3 * i64(face[k]);
+    if (!(p[2] > near)) continue;
+    ++in_front;
+    for (int d = 0; d < 2; ++d) {
+      low[d] = std::min(low[d], double(p[d]));
+      high[d] = std::max(high[d], double(p[d]));
+    }
+  }
+  if (in_front == 0) return {0, -1, 0, -1};
+  if (in_front < 3) {
+    for (int k = 0; k < 3; ++k) {
+      const float* a = v + 3 * i64(face[k]);
+      const float* b = v + 3 * i64(face[(k + 1) % 3]);
+      if ((a[2] > near) == (b[2] > near)) continue;
+      const double za = a[2], zb = b[2], mix = (near - za) / (zb - za);
+      for (int d = 0; d < 2; ++d) {
+        const double cut = (a[d] * za * (1 - mix) + b[d] * zb * mix) / near;
+        low[d] = std::min(low[d], cut - 1);
+        high[d] = std::max(high[d], cut + 1);
+      }
+    }
+  }
+  for (int d = 0; d < 2; ++d)
+    if (std::isnan(low[d]) || std::isnan(high[d])) return {0, -1, 0, -1};
+  return {first_pixel(low[0], width), last_pixel(high[0], width), first_pixel(low[1], height),
+          last_pixel(high[1], height)};
+}
+
+// A pixel exactly on an edge belongs to one of the two faces that share it.
+inline bool covers(const double* edge, double value) {
+  return value > 0 || (value == 0 && (edge[0] > 0 || (edge[0] == 0 && edge[1] > 0)));
+}
+
+void draw_band(const float* v, const int32_t* faces, const Box* boxes, const int32_t* list, i64 count, int row0,
+               int row1, int width, double near, bool cull, double* depth, int32_t* image) {
+  for (i64 n = 0; n < count; ++n) {
+    const int32_t f = list[n];
+    Triangle t;
+    if (!set_up(v, faces + 3 * i64(f), cull, t)) continue;
+    const Box& box = boxes[f];
+    for (int y = std::max(box.y0, row0); y <= std::min(box.y1, row1 - 1); ++y) {
+      const double py = y + 0.5;
+      double* depth_row = depth + i64(y - row0) * width;
+      int32_t* image_row = image + i64(y) * width;
+      const double b0 = t.e[0][1] * py, b1 = t.e[1][1] * py, b2 = t.e[2][1] * py;
+      for (int x = box.x0; x <= box.x1; ++x) {
+        const double px = x + 0.5;
+        const double e0 = t.e[0][0] * px + b0 + t.e[0][2];
+        const double e1 = t.e[1][0] * px + b1 + t.e[1][2];
+        const double e2 = t.e[2][0] * px + b2 + t.e[2][2];
+        if (!(e0 >= 0 && e1 >= 0 && e2 >= 0)) continue;
+        if (!(covers(t.e[0], e0) && covers(t.e[1], e1) && covers(t.e[2], e2))) continue;
+        const double z = t.det / ((e0 + e1) + e2);
+        if (z > near && z < depth_row[x]) {
+          depth_row[x] = z;
+          image_row[x] = f;
+        }
+      }
+    }
+  }
+}
+
+void shade_row(const float* v, const int32_t* faces, int y, int width, const int32_t* image, float* bary, float* depth) {
+  for (int x = 0; x < width; ++x) {
+    float* b = bary + 3 * x;
+    Triangle t;
+    if (image[x] < 0 || !set_up(v, faces + 3 * i64(image[x]), false, t)) {
+      b[0] = b[1] = b[2] = depth[x] = 0;
+      continue;
+    }
+    double e[3];
+    for (int k = 0; k < 3; ++k) e[k] = t.e[k][0] * (x + 0.5) + t.e[k][1] * (y + 0.5) + t.e[k][2];
+    const double total = (e[0] + e[1]) + e[2];
+    for (int k = 0; k < 3; ++k) b[k] = float(e[k] / total);
+    depth[x] = float(t.det / total);
+  }
+}
+
+void cross_add(const double* a, const double* b, double scale, double* out) {
+  out[0] += scale * (a[1] * b[2] - a[2] * b[1]);
+  out[1] += scale * (a[2] * b[0] - a[0] * b[2]);
+  out[2] += scale * (a[0] * b[1] - a[1] * b[0]);
+}
+
+// Adds one pixel's gradient to its face's corners.
+void pixel_backward(const float* v, const int32_t* face, double px, double py, const float* grad_bary, float grad_depth,
+                    float* grad) {
+  double h[3][3], n[3][3], e[3], g[3][3] = {};
+  const double p[3] = {px, py, 1};
+  for (int k = 0; k < 3; ++k) {
+    const float* c = v + 3 * i64(face[k]);
+    h[k][0] = c[0] * double(c[2]);
+    h[k][1] = c[1] * double(c[2]);
+    h[k][2] = c[2];
+  }
+  double total = 0, weighted = 0;
+  for (int k = 0; k < 3; ++k) {
+    n[k][0] = n[k][1] = n[k][2] = 0;
+    cross_add(h[(k + 1) % 3], h[(k + 2) % 3], 1, n[k]);
+    e[k] = n[k][0] * p[0] + n[k][1] * p[1] + n[k][2];
+    total += e[k];
+  }
+  const double det = h[0][0] * n[0][0] + h[0][1] * n[0][1] + h[0][2] * n[0][2];
+  for (int k = 0; k < 3; ++k) weighted += grad_bary[k] * e[k] / total;
+  for (int k = 0; k < 3; ++k) {
+    const double grad_edge = (grad_bary[k] - weighted - grad_depth * det / total) / total;
+    const double* a = h[(k + 1) % 3];
+    const double* b = h[(k + 2) % 3];
+    cross_add(b, p, grad_edge, g[(k + 1) % 3]);  // e_k = a x b . p
+    cross_add(p, a, grad_edge, g[(k + 2) % 3]);
+    for (int d = 0; d < 3; ++d) g[k][d] += grad_depth / total * n[k][d];  // det = h_k . n_k for each k
+  }
+  for (int k = 0; k < 3; ++k) {
+    const float* c = v + 3 * i64(face[k]);
+    float* out = grad + 3 * i64(face[k]);
+    out[0] += float(g[k][0] * c[2]);
+    out[1] += float(g[k][1] * c[2]);
+    out[2] += float(g[k][0] * c[0] + g[k][1] * c[1] + g[k][2]);
+  }
+}
+
+// Sums the pieces' buffers into out, in the order of the pieces.
+void add_pieces(const std::vector<float>& pieces, i64 size, float* out) {
+#pragma omp parallel for schedule(static)
+  for (i64 i = 0; i < size; ++i) {
+    float sum = 0;
+    for (i64 k = 0; k < ha::kPieces; ++k) sum += pieces[k * size + i];
+    out[i] = sum;
+  }
+}
+
+}  // namespace
+
+// vertices (B, V, 3), faces (F, 3) -> face_index (B, H, W), bary (B, H, W, 3), depth (B, H, W)
+HA_API void ha_rasterize(const float* vertices, const int32_t* faces, i64 frames, i64 vertex_count, i64 face_count,
+                         i64 height, i64 width, double near, int cull, int32_t* face_index, float* bary,
+                         float* depth) {
+  const int bands = int(ha::ceil_div(height, kBand));
+  std::vector<Box> boxes(face_count);
+  std::vector<i64> start(bands + 1);
+  std::vector<int32_t> lists;
+  for (i64 b = 0; b < frames; ++b) {
+    const float* v = vertices + b * vertex_count * 3;
+    int32_t* image = face_index + b * height * width;
+#pragma omp parallel for schedule(static)
+    for (i64 f = 0; f < face_count; ++f) boxes[f] = bounds(v, faces + 3 * f, int(height), int(width), near);
+    std::fill(start.begin(), start.end(), 0);
+    const auto drawn = [&](const Box& box) { return box.x0 <= box.x1 && box.y0 <= box.y1; };
+    for (const Box& box : boxes)
+      if (drawn(box))
+        for (int k = box.y0 / kBand; k <= box.y1 / kBand; ++k) ++start[k + 1];
+    for (int k = 0; k < bands; ++k) start[k + 1] += start[k];
+    lists.resize(start[bands]);
+    std::vector<i64> next(start.begin(), start.end() - 1);
+    for (i64 f = 0; f < face_count; ++f)
+      if (drawn(boxes[f]))
+        for (int k = boxes[f].y0 / kBand; k <= boxes[f].y1 / kBand; ++k) lists[next[k]++] = int32_t(f);
+#pragma omp parallel
+    {
+      std::vector<double> nearest(kBand * width);
+#pragma omp for schedule(dynamic, 1)
+      for (int k = 0; k < bands; ++k) {
+        const int row0 = k * kBand, row1 = int(std::min<i64>(row0 + kBand, height));
+        std::fill(nearest.begin(), nearest.end(), std::numeric_limits<double>::infinity());
+        std::fill(image + row0 * width, image + row1 * width, -1);
+        draw_band(v, faces, boxes.data(), lists.data() + start[k], start[k + 1] - start[k], row0, row1, int(width),
+                  near, cull != 0, nearest.data(), image);
+        for (int y = row0; y < row1; ++y) {
+          const i64 at = (b * height + y) * width;
+          shade_row(v, faces, y, int(width), face_index + at, bary + 3 * at, depth + at);
+        }
+      }
+    }
+  }
+}
+
+// Gradients of bary and depth -> grad_vertices (B, V, 3)
+HA_API void ha_rasterize_backward(const float* vertices, const int32_t* faces, const int32_t* face_index,
+                                  const float* grad_bary, const float* grad_depth, i64 frames, i64 vertex_count,
+                                  i64 height, i64 width, float* grad_vertices) {
+  const i64 size = vertex_count * 3;
+  std::vector<float> pieces(ha::kPieces * size);
+  for (i64 b = 0; b < frames; ++b) {
+#pragma omp parallel for schedule(dynamic, 1)
+    for (i64 piece = 0; piece < ha::kPieces; ++piece) {
+      float* grad = pieces.data() + piece * size;
+      std::fill(grad, grad + size, 0.f);
+      for (i64 y = piece * height / ha::kPieces; y < (piece + 1) * height / ha::kPieces; ++y)
+        for (i64 x = 0; x < width; ++x) {
+          const i64 at = (b * height + y) * width + x;
+          if (face_index[at] < 0) continue;
+          pixel_backward(vertices + b * size, faces + 3 * i64(face_index[at]), x + 0.5, y + 0.5, grad_bary + 3 * at,
+                         grad_depth[at], grad);
+        }
+    }
+    add_pieces(pieces, size, grad_vertices + b * size);
+  }
+}
+
+// attributes (V, C), or (B, V, C) where stride is V * C instead of 0 -> picture (B, H, W, C)
+HA_API void ha_interpolate(const float* attributes, i64 stride, const int32_t* faces, const int32_t* face_index,
+                           const float* bary, i64 frames, i64 pixels, i64 channels, float* picture) {
+#pragma omp parallel for schedule(static)
+  for (i64 at = 0; at < frames * pixels; ++at) {
+    float* out = picture + at * channels;
+    if (face_index[at] < 0) {
+      std::fill(out, out + channels, 0.f);
+      continue;
+    }
+    const float* values = attributes + at / pixels * stride;
+    const int32_t* face = faces + 3 * i64(face_index[at]);
+    const float *a = values + face[0] * channels, *b = values + face[1] * channels, *c = values + face[2] * channels;
+    const float u = bary[3 * at], v = bary[3 * at + 1], w = bary[3 * at + 2];
+    for (i64 k = 0; k < channels; ++k) out[k] = u * a[k] + v * b[k] + w * c[k];
+  }
+}
+
+// grad_attributes has the shape of attributes; either gradient may be null
+HA_API void ha_interpolate_backward(const float* attributes, i64 stride, const int32_t* faces,
+                                    const int32_t* face_index, const float* bary, const float* grad, i64 frames,
+                                    i64 pixels, i64 channels, i64 vertex_count, float* grad_attributes,
+                                    float* grad_bary) {
+  if (grad_bary) {
+#pragma omp parallel for schedule(static)
+    for (i64 at = 0; at < frames * pixels; ++at) {
+      float* out = grad_bary + 3 * at;
+      out[0] = out[1] = out[2] = 0;
+      if (face_index[at] < 0) continue;
+      const float* values = attributes + at / pixels * stride;
+      const int32_t* face = faces + 3 * i64(face_index[at]);
+      for (int corner = 0; corner < 3; ++corner) {
+        const float* value = values + face[corner] * channels;
+        for (i64 k = 0; k < channels; ++k) out[corner] += grad[at * channels + k] * value[k];
+      }
+    }
+  }
+  if (!grad_attributes) return;
+  const i64 size = vertex_count * channels;
+  const i64 groups = stride ? frames : 1, rows = frames * pixels / groups;
+  std::vector<float> pieces(ha::kPieces * size);
+  for (i64 group = 0; group < groups; ++group) {
+#pragma omp parallel for schedule(dynamic, 1)
+    for (i64 piece = 0; piece < ha::kPieces; ++piece) {
+      float* sum = pieces.data() + piece * size;
+      std::fill(sum, sum + size, 0.f);
+      for (i64 n = piece * rows / ha::kPieces; n < (piece + 1) * rows / ha::kPieces; ++n) {
+        const i64 at = group * rows + n;
+        if (face_index[at] < 0) continue;
+        const int32_t* face = faces + 3 * i64(face_index[at]);
+        for (int corner = 0; corner < 3; ++corner) {
+          float* out = sum + face[corner] * channels;
+          const float weight = bary[3 * at + corner];
+          for (i64 k = 0; k < channels; ++k) out[k] += weight * grad[at * channels + k];
+        }
+      }
+    }
+    add_pieces(pieces, size, grad_attributes + group * size);
+  }
+}

@@ -1,0 +1,163 @@
+// Where rays ask the field, and how what it answers becomes a color.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "common.h"
+
+namespace {
+
+using ha::i64;
+
+// A bijection of 32-bit integers. Source: C. Wellons 2018, "lowbias32".
+uint32_t mix(uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7FEB352Du;
+  x = (x ^ (x >> 15)) * 0x846CA68Bu;
+  return x ^ (x >> 16);
+}
+
+struct Ray {
+  float near, far;
+};
+
+// The ray's interval inside the box. fmin and fmax pass over the NaN of a ray that runs within a side of the box.
+Ray cut_to_box(const float* origin, const float* direction, float near, float far, const float* low, const float* high) {
+  for (int d = 0; d < 3; ++d) {
+    const float a = (low[d] - origin[d]) / direction[d], b = (high[d] - origin[d]) / direction[d];
+    near = std::fmax(near, std::fmin(a, b));
+    far = std::fmin(far, std::fmax(a, b));
+  }
+  return {near, far};
+}
+
+float to_box(float origin, float direction, float distance, float low, float high) {
+  const float x = (origin + distance * direction - low) / (high - low);
+  return x > 0.f ? std::min(x, 1.f) : 0.f;
+}
+
+}  // namespace
+
+// First pass, occupied (R, probes) and counts (R,): which pieces of each ray are occupied, and how many samples it gets.
+// The pieces' numbers come first in each row of `pieces`, `filled` of them.
+HA_API void ha_probe_rays(const float* origins, const float* directions, const float* near, const float* far, i64 rays,
+                          const float* low, const float* high, const uint8_t* occupancy, i64 side, i64 probes,
+                          i64 samples, double min_step, int16_t* pieces, int32_t* filled, float* interval,
+                          i64* counts) {
+#pragma omp parallel for schedule(static, 256)
+  for (i64 r = 0; r < rays; ++r) {
+    const float *o = origins + 3 * r, *dir = directions + 3 * r;
+    const Ray ray = cut_to_box(o, dir, near[r], far[r], low, high);
+    const float piece = (ray.far - ray.near) / float(probes);
+    int found = 0;
+    if (piece > 0) {
+      for (i64 k = 0; k < probes; ++k) {
+        if (occupancy) {
+          const float middle = ray.near + (float(k) + 0.5f) * piece;
+          i64 cell = 0;
+          for (int d = 0; d < 3; ++d) {
+            const float x = to_box(o[d], dir[d], middle, low[d], high[d]) * float(side);
+            cell = cell * side + std::min(i64(x), side - 1);
+          }
+          if (!occupancy[cell]) continue;
+        }
+        pieces[r * probes + found++] = int16_t(k);
+      }
+    }
+    i64 count = found ? samples : 0;
+    if (found && min_step > 0) count = std::min(count, i64(std::ceil(float(found) * piece / float(min_step))));
+    interval[2 * r] = ray.near;
+    interval[2 * r + 1] = piece;
+    filled[r] = found;
+    counts[r] = count;
+  }
+}
+
+// Second pass: the samples themselves.
+HA_API void ha_place_samples(const float* origins, const float* directions, i64 rays, const float* low,
+                             const float* high, i64 probes, i64 samples, const int16_t* pieces, const int32_t* filled,
+                             const float* interval, const i64* offsets, i64 seed, i64 step, int jitter,
+                             float* positions, float* distances, float* deltas, int32_t* ray_index) {
+  const uint32_t key = mix(uint32_t(seed) + 0x9E3779B9u * uint32_t(step));
+#pragma omp parallel for schedule(static, 256)
+  for (i64 r = 0; r < rays; ++r) {
+    const i64 count = offsets[r + 1] - offsets[r];
+    const float near = interval[2 * r], piece = interval[2 * r + 1], share = float(filled[r]) / float(count);
+    for (i64 k = 0; k < count; ++k) {
+      const i64 at = offsets[r] + k;
+      const uint32_t random = mix(key ^ mix(uint32_t(r * samples + k + 1)));
+      const float along = (float(k) + (jitter ? float(random >> 8) * 0x1p-24f : 0.5f)) * share;
+      const i64 which = std::min<i64>(i64(along), filled[r] - 1);
+      const float t = near + (float(pieces[r * probes + which]) + (along - float(which))) * piece;
+      for (int d = 0; d < 3; ++d)
+        positions[3 * at + d] = to_box(origins[3 * r + d], directions[3 * r + d], t, low[d], high[d]);
+      distances[at] = t;
+      deltas[at] = share * piece;
+      ray_index[at] = int32_t(r);
+    }
+  }
+}
+
+// rgb (R, 3), alpha (R,), depth (R,)
+HA_API void ha_composite(const float* sigma, const float* rgb, const float* deltas, const float* distances,
+                         const i64* offsets, i64 rays, double stop, float* out_rgb, float* out_alpha,
+                         float* out_depth) {
+#pragma omp parallel for schedule(static, 256)
+  for (i64 r = 0; r < rays; ++r) {
+    double optical = 0;
+    float sum[5] = {};
+    for (i64 n = offsets[r]; n < offsets[r + 1]; ++n) {
+      const double transmittance = std::exp(-optical);
+      if (transmittance < stop) break;
+      const double step = double(sigma[n] * deltas[n]);
+      const float weight = float(transmittance * -std::expm1(-step));
+      for (int c = 0; c < 3; ++c) sum[c] += weight * rgb[3 * n + c];
+      sum[3] += weight;
+      sum[4] += weight * distances[n];
+      optical += step;
+    }
+    for (int c = 0; c < 3; ++c) out_rgb[3 * r + c] = sum[c];
+    out_alpha[r] = sum[3];
+    out_depth[r] = sum[4];
+  }
+}
+
+// With w_i = T_i (1 - exp(-s_i)), dL/ds_i = g_i T_{i+1} - sum_{j>i} g_j w_j, where g_i is the gradient of w_i.
+HA_API void ha_composite_backward(const float* sigma, const float* rgb, const float* deltas, const float* distances,
+                                  const i64* offsets, i64 rays, double stop, const float* grad_rgb,
+                                  const float* grad_alpha, const float* grad_depth, float* grad_sigma,
+                                  float* grad_color) {
+#pragma omp parallel
+  {
+    std::vector<double> before;
+#pragma omp for schedule(static, 256)
+    for (i64 r = 0; r < rays; ++r) {
+      const i64 start = offsets[r], count = offsets[r + 1] - start;
+      before.resize(count + 1);
+      double optical = 0;
+      i64 seen = 0;
+      before[0] = 1;
+      while (seen < count && before[seen] >= stop) {
+        optical += double(sigma[start + seen] * deltas[start + seen]);
+        before[++seen] = std::exp(-optical);
+      }
+      const float* g = grad_rgb + 3 * r;
+      double behind = 0;
+      for (i64 k = count - 1; k >= 0; --k) {
+        const i64 n = start + k;
+        float* color = grad_color + 3 * n;
+        if (k >= seen) {
+          color[0] = color[1] = color[2] = grad_sigma[n] = 0;
+          continue;
+        }
+        const double weight = before[k] * -std::expm1(-double(sigma[n] * deltas[n]));
+        double grad = double(grad_alpha[r]) + double(grad_depth[r]) * distances[n];
+        for (int c = 0; c < 3; ++c) {
+          grad += double(g[c]) * rgb[3 * n + c];
+          color[c] = float(g[c] * weight);
+        }
+        grad_sigma[n] = float((grad * before[k + 1] - behind) * deltas[n]);
+        behind += grad * weight;
+      }
+    }
+  }
+}

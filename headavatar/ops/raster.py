@@ -1,0 +1,96 @@
+"""Mesh rasterisation and interpolation over the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headavatar.ops import backend
+from headavatar.ops.native import raster as native
+from headavatar.ops.reference import raster as reference
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What the rasteriser sees at each pixel's centre; without the B axis where the vertices had none.
+
+    Attributes:
+        face_index: (B, H, W) int32, -1 where there is no face.
+        bary: (B, H, W, 3) perspective-correct barycentric coordinates, 0 where there is no face; carries gradients.
+        depth: (B, H, W) camera z in metres, 0 where there is no face; carries gradients.
+    """
+
+    face_index: Tensor
+    bary: Tensor
+    depth: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, H, W) bool, where a face is seen."""
+        return self.face_index >= 0
+
+
+def rasterize(
+    vertices: Tensor, faces: Tensor, height: int, width: int, *, near: float = 0.01, cull: bool = False
+) -> Fragments:
+    """Find the nearest face at each pixel's centre.
+
+    Pixel (0, 0) has its centre at (0.5, 0.5), y runs down. A pixel on a shared edge is drawn by exactly one face; of
+    faces at equal depth the first wins. Faces that reach behind the camera are cut at the near plane, which works as
+    long as x and y are the projections (f X / Z + c, also for negative Z).
+
+    Args:
+        vertices: (V, 3) or (B, V, 3): x and y in pixels, z = camera z in metres.
+        faces: (F, 3) integer vertex indices.
+        height, width: picture size, pixels.
+        near: surfaces nearer than this are not drawn, metres.
+        cull: leave out faces seen from behind, whose corners run clockwise on the picture as one looks at it.
+    Returns:
+        Fragments; `bary` and `depth` carry gradients to `vertices`, the choice of the face does not.
+    Raises:
+        ValueError: shapes do not fit.
+    Source:
+        Olano and Greer 1997, homogeneous edge functions.
+    """
+    if vertices.ndim not in (2, 3) or vertices.shape[-1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
+        raise ValueError(f"vertices {tuple(vertices.shape)} and faces {tuple(faces.shape)} must end in 3")
+    batch = vertices if vertices.ndim == 3 else vertices[None]
+    if backend.is_native(vertices, faces):
+        face_index, bary, depth = native.rasterize(batch, faces, height, width, near, cull)
+    else:
+        with torch.no_grad():
+            images = [reference.visible_faces(v, faces, height, width, near, cull) for v in batch.detach()]
+        shaded = [reference.barycentrics(v, faces, image) for v, image in zip(batch, images, strict=True)]
+        face_index = torch.stack(images)
+        bary, depth = (torch.stack(part) for part in zip(*shaded, strict=True))
+    if vertices.ndim == 2:
+        return Fragments(face_index[0], bary[0], depth[0])
+    return Fragments(face_index, bary, depth)
+
+
+def interpolate(attributes: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:
+    """Interpolate vertex attributes over the picture.
+
+    Args:
+        attributes: (V, C) shared by all frames, or (B, V, C).
+        faces: (F, 3) the faces that were rasterised, or other indices for the same faces (`uv_faces` with UVs).
+        fragments: of `rasterize`.
+    Returns:
+        (B, H, W, C), or (H, W, C) for fragments without B axis; 0 where there is no face. Carries gradients to
+        `attributes` and to `fragments.bary`.
+    Raises:
+        ValueError: shapes do not fit.
+    """
+    single = fragments.face_index.ndim == 2
+    face_index = fragments.face_index[None] if single else fragments.face_index
+    bary = fragments.bary[None] if single else fragments.bary
+    if attributes.ndim == 3 and len(attributes) != len(face_index):
+        raise ValueError(f"attributes of {len(attributes)} frames for fragments of {len(face_index)}")
+    if backend.is_native(attributes, faces, bary):
+        picture = native.interpolate(attributes, faces, face_index, bary)
+    else:
+        batch = attributes if attributes.ndim == 3 else attributes.expand(len(face_index), -1, -1)
+        picture = reference.interpolate(batch, faces, face_index, bary)
+    return picture[0] if single else picture

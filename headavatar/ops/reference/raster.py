@@ -1,0 +1,139 @@
+"""Mesh rasterisation in plain torch.
+
+Source: M. Olano, T. Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates", 1997. With vertices
+h = (x z, y z, z), the edge functions e_i(p) = p . (h_j x h_k) are, divided by their sum, the perspective-correct
+barycentric coordinates of pixel p = (x, y, 1), and det(h) / sum e is the depth. Nothing has to be clipped.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_CANDIDATES = 1 << 22
+
+
+def visible_faces(vertices: Tensor, faces: Tensor, height: int, width: int, near: float, cull: bool) -> Tensor:
+    """The nearest face at each pixel's centre.
+
+    Args:
+        vertices: (V, 3) x y in pixels, z in metres.
+        faces: (F, 3) vertex indices.
+        height, width: picture size, pixels.
+        near: surfaces nearer than this are not drawn, metres.
+        cull: leave out faces seen from behind.
+    Returns:
+        (H, W) int32 face index, -1 where there is none.
+    """
+    device = vertices.device
+    image = torch.full((height * width,), -1, dtype=torch.int32, device=device)
+    normals, determinant = _edge_functions(vertices[faces].double())
+    x0, x1, y0, y1 = _boxes(vertices[faces].double(), height, width, near)
+    keep = (x1 >= x0) & (y1 >= y0) & torch.isfinite(normals).all(-1).all(-1) & torch.isfinite(determinant)
+    keep &= (determinant < 0) if cull else (determinant != 0)
+    index = keep.nonzero()[:, 0]
+    if len(index) == 0:
+        return image.view(height, width)
+    normals = normals[index] * determinant[index].sign()[:, None, None]
+    determinant = determinant[index].abs()
+    x0, x1, y0, y1 = x0[index], x1[index], y0[index], y1[index]
+    columns = x1 - x0 + 1
+    area = columns * (y1 - y0 + 1)
+    best_depth = torch.full((height * width,), torch.inf, dtype=torch.float64, device=device)
+    total = area.cumsum(0)
+    steps = torch.arange(0, int(total[-1]) + _CANDIDATES, _CANDIDATES, device=device)
+    cuts = torch.searchsorted(total, steps, right=True).unique_consecutive()
+    for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+        face, pixel, depth = _covered(
+            slice(start, stop), area, columns, x0, y0, normals, determinant, width, near
+        )
+        nearest = best_depth.scatter_reduce(0, pixel, depth, "amin")
+        candidate = depth == nearest[pixel]
+        # Of faces at equal depth the lowest index wins, also against the faces of earlier pieces, which all are lower.
+        candidate &= depth < best_depth[pixel]
+        chosen = torch.full_like(image, torch.iinfo(torch.int32).max)
+        chosen = chosen.scatter_reduce(0, pixel[candidate], index[face[candidate]].int(), "amin")
+        image = torch.where(nearest < best_depth, chosen, image)
+        best_depth = nearest
+    return image.view(height, width)
+
+
+def _edge_functions(corners: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients (F, 3 edges, 3) of the edge functions and the determinants (F,), of (F, 3, 3) corners."""
+    z = corners[..., 2:]
+    h = torch.cat((corners[..., :2] * z, z), -1)
+    normals = torch.linalg.cross(h[:, [1, 2, 0]], h[:, [2, 0, 1]], dim=-1)
+    return normals, (h[:, 0] * normals[:, 0]).sum(-1)
+
+
+def _boxes(corners: Tensor, height: int, width: int, near: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The pixels whose centres may lie in each face's part beyond the near plane: first and last column and row."""
+    z = corners[..., 2]
+    in_front = z > near
+    crossing = in_front.any(-1) & ~in_front.all(-1)
+    low = torch.where(in_front[..., None], corners[..., :2], torch.inf).amin(1)
+    high = torch.where(in_front[..., None], corners[..., :2], -torch.inf).amax(1)
+    if crossing.any():
+        some = corners[crossing]
+        following = some[:, [1, 2, 0]]
+        z_from, z_to = some[..., 2:], following[..., 2:]
+        mix = (near - z_from) / (z_to - z_from)
+        cut = (some[..., :2] * z_from * (1 - mix) + following[..., :2] * z_to * mix) / near
+        cuts = ((z_from > near) != (z_to > near)).expand_as(cut)
+        low[crossing] = torch.minimum(low[crossing], torch.where(cuts, cut, torch.inf).amin(1) - 1)
+        high[crossing] = torch.maximum(high[crossing], torch.where(cuts, cut, -torch.inf).amax(1) + 1)
+    limits = torch.tensor([width, height], dtype=low.dtype, device=low.device)
+    first = (low - 0.5).ceil().nan_to_num(nan=torch.inf).maximum(torch.zeros_like(limits)).minimum(limits).long()
+    last = (high - 0.5).floor().nan_to_num(nan=-torch.inf).clamp_min(-1).minimum(limits - 1).long()
+    return first[:, 0], last[:, 0], first[:, 1], last[:, 1]
+
+
+def _covered(
+    part: slice, area: Tensor, columns: Tensor, x0: Tensor, y0: Tensor, normals: Tensor, determinant: Tensor,
+    width: int, near: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Faces, pixels and depths of all (face, pixel) pairs that some faces cover."""
+    counts = area[part]
+    face = torch.repeat_interleave(torch.arange(len(counts), device=area.device), counts) + part.start
+    offset = torch.arange(len(face), device=area.device) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    row = torch.div(offset, columns[face], rounding_mode="floor")
+    x = offset - row * columns[face] + x0[face]
+    y = row + y0[face]
+    a, b, c = normals[face].unbind(-1)
+    edges = a * (x + 0.5)[:, None] + b * (y + 0.5)[:, None] + c
+    # A pixel exactly on an edge belongs to one of the two faces that share it: their coefficients differ in sign only.
+    inside = ((edges > 0) | ((edges == 0) & ((a > 0) | ((a == 0) & (b > 0))))).all(-1)
+    depth = determinant[face] / ((edges[:, 0] + edges[:, 1]) + edges[:, 2])
+    inside &= depth > near
+    return face[inside], (y * width + x)[inside], depth[inside]
+
+
+def barycentrics(vertices: Tensor, faces: Tensor, face_index: Tensor) -> tuple[Tensor, Tensor]:
+    """Barycentric coordinates and depths of the visible faces, differentiable in the vertices.
+
+    Args:
+        vertices: (V, 3) x y in pixels, z in metres.
+        faces: (F, 3).
+        face_index: (H, W), -1 where nothing is seen.
+    Returns:
+        bary (H, W, 3) and depth (H, W), zero where nothing is seen.
+    """
+    height, width = face_index.shape
+    seen = face_index >= 0
+    rows, columns = seen.nonzero(as_tuple=True)
+    normals, determinant = _edge_functions(vertices[faces[face_index[seen].long()]].double())
+    pixel = torch.stack((columns + 0.5, rows + 0.5, torch.ones_like(rows)), -1).double()
+    edges = (normals * pixel[:, None]).sum(-1)
+    total = edges.sum(-1)
+    bary = vertices.new_zeros(height, width, 3).index_put((rows, columns), (edges / total[:, None]).to(vertices.dtype))
+    depth = vertices.new_zeros(height, width).index_put((rows, columns), (determinant / total).to(vertices.dtype))
+    return bary, depth
+
+
+def interpolate(attributes: Tensor, faces: Tensor, face_index: Tensor, bary: Tensor) -> Tensor:
+    """Attributes (B, V, C) at the visible points (B, H, W): (B, H, W, C), zero where nothing is seen."""
+    seen = face_index >= 0
+    frames = seen.nonzero()[:, 0]
+    corners = attributes[frames[:, None], faces[face_index[seen].long()]]
+    values = (corners * bary[seen][..., None]).sum(1)
+    return attributes.new_zeros(*face_index.shape, attributes.shape[-1]).masked_scatter(seen[..., None], values)
