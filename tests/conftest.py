@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
+import fake_stages
 import numpy as np
 import pytest
 
+from headavatar.pipeline import STAGES
 from headavatar.workspace import Workspace
 
 
@@ -29,3 +32,13 @@ def rng(seed: int) -> np.random.Generator:
 def workspace(tmp_path: Path) -> Workspace:
     """An empty workspace."""
     return Workspace.create(tmp_path / "anna.avatar")
+
+
+@pytest.fixture
+def fakes() -> Iterator[None]:
+    """Stages that take milliseconds in the place of the real ones."""
+    real = dict(STAGES)
+    fake_stages.install()
+    yield
+    STAGES.clear()
+    STAGES.update(real)

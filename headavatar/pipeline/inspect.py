@@ -51,7 +51,7 @@ def inspect(workspace: Workspace) -> list[StageStatus]:
         keys = sorted(key for key in known if key.partition(".")[0] == stage)
         rows += [_status(planner, key) for key in keys]
         if not keys:
-            rows.append(StageStatus(stage, MISSING, "it has not run", None))
+            rows.append(StageStatus(stage, MISSING, "not done yet", None))
     return rows
 
 

@@ -189,7 +189,7 @@ class Planner:
         if damage is not None:
             state, why = DAMAGED, damage.what
         elif record is None:
-            state, why = (INTERRUPTED, "it stopped before its end") if started else (MISSING, "it has not run")
+            state, why = (INTERRUPTED, "it stopped before its end") if started else (MISSING, "not done yet")
         elif record.fingerprint != fingerprint:
             state, why = STALE, _difference(record, spec, resolved, upstream, models, inputs)
         elif gone := rec.missing_output(self.workspace, record):

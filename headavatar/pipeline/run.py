@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -187,6 +188,8 @@ def _clear_partial(workspace: Workspace, step: Step) -> None:
 
 
 def _backend(device: str) -> dict[str, Any]:
+    if "torch" not in sys.modules:  # the stage used no kernel
+        return {}
     from headavatar.ops import backend
 
     return {"ops": backend.current(device)}
