@@ -41,7 +41,12 @@ def test_rotations_are_composed_as_scipy_composes_them(rng: np.random.Generator)
     driver = replace(driver, rotation=(driver.rotation * 3).astype(np.float32))  # large, where subtraction is wrong
     rest_d, rest_t = rests(driver, target)
     driven = transfer_relative(motion_of(driver), rest_d, target, rest_t, interpupil_m=0.063)
-    for name, columns in (("rotation", slice(None)), ("neck", slice(None)), ("jaw", slice(None)), ("eyes", slice(3, 6))):
+    for name, columns in (
+        ("rotation", slice(None)),
+        ("neck", slice(None)),
+        ("jaw", slice(None)),
+        ("eyes", slice(3, 6)),
+    ):
         now, d, t = (Rotation.from_rotvec(getattr(p, name)[:, columns]) for p in (driver, rest_d, rest_t))
         wanted = t[0] * (d[0].inv() * now)
         got = Rotation.from_rotvec(getattr(driven, name)[:, columns])

@@ -83,7 +83,10 @@ def quaternions(vectors: Array) -> Array:
 
 
 def _rig(head: HeadModel, identity: Array, source: Array) -> Rig:
-    """Exclusive weights for root, neck, jaw and eyes from the head's nested ones, of the vertices `source`."""
+    """Exclusive weights for root, neck, jaw and eyes from the head's nested ones, of the vertices `source`.
+
+    Exact but for the throat, which in the head model follows the jaw outside of the neck's turn too.
+    """
     nested = head.weights.numpy()[source].astype(np.float64)
     inner = nested[:, 1:]
     inner = inner / np.maximum(inner.sum(axis=1, keepdims=True), 1.0)

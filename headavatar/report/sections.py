@@ -151,7 +151,10 @@ def holdout(workspace: Workspace, name: str, device: str, candidates: int) -> li
     drawn = {t: workspace.path(layout.AVATARS, name, "previews", f"eval_{t}.png") for t in ("best", "median", "worst")}
     if all(file.exists() for file in drawn.values()):
         return [
-            {"title": f"{title}: video, avatar, nearest training frame, tracked mesh", "src": jpeg_uri(read_image(file))}
+            {
+                "title": f"{title}: video, avatar, nearest training frame, tracked mesh",
+                "src": jpeg_uri(read_image(file)),
+            }
             for title, file in drawn.items()
         ]
     opened = open_avatar(workspace, name, device)
