@@ -8,6 +8,8 @@ import typer
 
 from headavatar.cli.options import Verbose, verb
 
+PROGRAM = "headavatar"
+COMPLETE_VARIABLE = "_HEADAVATAR_COMPLETE"
 SHELLS = ("bash", "zsh", "fish", "powershell")
 _HINTS = {
     "bash": "headavatar completion bash > ~/.local/share/bash-completion/completions/headavatar",
@@ -43,4 +45,4 @@ def script(shell: str) -> str:
 
     if shell not in SHELLS:
         raise unknown("shell", shell, SHELLS)
-    return str(get_completion_script(prog_name="headavatar", complete_var="_HEADAVATAR_COMPLETE", shell=shell))
+    return str(get_completion_script(prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell))

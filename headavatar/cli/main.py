@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -24,9 +25,10 @@ from headavatar.cli import (
     status,
     track,
 )
+from headavatar.cli.completion import COMPLETE_VARIABLE, PROGRAM
 
 app = typer.Typer(
-    name="headavatar",
+    name=PROGRAM,
     help="From a portrait video to a head that can be posed, driven, rendered and exported.",
     epilog="Three commands: headavatar preprocess VIDEO, headavatar fit, headavatar reenact SRC TGT.",
     no_args_is_help=True,
@@ -56,5 +58,9 @@ for _verb in (methods, completion, demo):
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line, or complete it where the shell asks."""
+    if COMPLETE_VARIABLE in os.environ:
+        from typer.completion import completion_init
+
+        completion_init()
+    app(prog_name=PROGRAM)

@@ -1,0 +1,1 @@
+complete --command headavatar --no-files --arguments "(env _HEADAVATAR_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) headavatar)" --condition "env _HEADAVATAR_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) headavatar"
