@@ -60,9 +60,9 @@ def line_chart(title: str, series: Sequence[Series], x_label: str, y_label: str,
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
         f'<text class="title" x="{_LEFT}" y="15">{escape(title)}</text>',
     ]
-    for tick in nice_ticks(y_low, y_high, 5):
-        _, y = place((x_low, tick))
-        text = _number(10**tick) if log_y else _number(tick)
+    for value in _log_ticks(y_low, y_high) if log_y else nice_ticks(y_low, y_high, 5):
+        _, y = place((x_low, math.log10(value) if log_y else value))
+        text = _number(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{text}</text>')
     for tick in nice_ticks(x_low, x_high, 7):
@@ -91,6 +91,12 @@ def nice_ticks(low: float, high: float, most: int) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [k * step for k in range(first, last + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round values between 10^low and 10^high: powers of ten, or evenly spaced ones where these are too few."""
+    powers = [10.0**k for k in range(math.ceil(low), math.floor(high) + 1)]
+    return powers if len(powers) >= 3 else [v for v in nice_ticks(10**low, 10**high, 5) if v > 0]
 
 
 def _span(values: Sequence[float], pad: float) -> tuple[float, float]:

@@ -170,7 +170,8 @@ def holdout(workspace: Workspace, name: str, device: str, candidates: int) -> li
     chosen = [("best", scored[0]), ("median", scored[len(scored) // 2]), ("worst", scored[-1])]
     return [
         {
-            "title": f"{title} of {len(scored)}: video, avatar, difference; frame {clip.frame_idx[frame]}, {value:.2f} dB",
+            "title": f"{title} of {len(scored)}: video, avatar, difference; "
+            f"frame {clip.frame_idx[frame]}, {value:.2f} dB",
             "src": jpeg_uri(panels.side_by_side([truth, predicted, error_map(truth, predicted)])),
         }
         for title, (value, frame, truth, predicted) in chosen[: len(scored)]
