@@ -131,9 +131,9 @@ def _fill(head: HeadModel, atlas: Atlas, mean: Tensor, weight: Tensor) -> Textur
     rows, columns = atlas.rows.numpy(), atlas.columns.numpy()
     image[rows, columns] = mean.numpy()
     seen[rows, columns] = (weight / _SEEN).clamp(max=1).numpy()
-    mirrored = atlas.place(_mirror_uvs(head), head.faces).numpy() * size
-    x, y = mirrored[:, 0].astype(np.float32), (size - mirrored[:, 1]).astype(np.float32)
-    other = cv2.remap(np.dstack([image * seen[..., None], seen]), x, y, cv2.INTER_LINEAR)[:, 0]
+    mirrored = atlas.place(_mirror_uvs(head), head.faces) * torch.tensor([1.0, -1.0]) + torch.tensor([0.0, 1.0])
+    layers = torch.from_numpy(np.dstack([image * seen[..., None], seen])).permute(2, 0, 1)
+    other = sample(layers[None], mirrored[None] * size)[0].T.numpy()
     other_color, other_seen = other[:, :3] / np.maximum(other[:, 3:], 1e-6), other[:, 3]
     own = seen[rows, columns]
     total = own + (1 - own) * other_seen

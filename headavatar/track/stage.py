@@ -1,0 +1,180 @@
+"""The stage `track`: frames in; camera, head parameters, texture and a verdict on every frame out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headavatar.errors import QualityGateError
+from headavatar.head import HeadModel, load
+from headavatar.head.rotations import matrix_to_axis_angle
+from headavatar.progress import RunContext
+from headavatar.scene import Array
+from headavatar.track import inputs as reading
+from headavatar.track import measure, overlay, solve
+from headavatar.track.canonical import obj_text
+from headavatar.track.inputs import Inputs
+from headavatar.track.settings import TrackSettings
+from headavatar.track.solve import Track
+from headavatar.workspace import Workspace, atomic, layout
+
+GATE_LANDMARK_NME = 0.03
+"""Above this mean landmark error `--strict` refuses the track."""
+
+
+def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> dict[str, Any]:
+    """Track a preprocessed clip and write `track/`.
+
+    Args:
+        workspace: preprocessed.
+        settings: of the stage.
+        context: reporter, seed and whether to go on from partial work.
+    Returns:
+        summary: frames, usable, landmark_nme, jitter_deg, silhouette_iou, seconds, fps, focal_px and the rounds.
+    Raises:
+        InputError: fewer than three frames show a usable face.
+        QualityGateError: strict, and the landmark error is above the gate.
+    """
+    began = time.perf_counter()
+    with torch.no_grad():
+        head = load()
+        clip = reading.read(workspace, settings.field_of_view_deg)
+        keep = _keeper(workspace, context.resume)
+        track = solve.run(head, clip, settings, context.reporter, context.seed, keep)
+        skin = keep("texture", lambda: _texture(head, clip, track, settings))
+        summary = _write(workspace, head, clip, track, skin, context)
+    seconds = time.perf_counter() - began
+    summary |= {"seconds": round(seconds, 2), "fps": round(len(clip) / seconds, 2)}
+    if context.strict and summary["landmark_nme"] > GATE_LANDMARK_NME:
+        raise QualityGateError(
+            f"The landmark error is {summary['landmark_nme']:.1%} of the eyes' distance.",
+            why=f"--strict asks for at most {GATE_LANDMARK_NME:.0%}; see track/overlay.mp4.",
+            fix="Use a clip with a larger, sharper face, or leave --strict out.",
+        )
+    return summary
+
+
+def _keeper(workspace: Workspace, resume: bool) -> solve.Keep:
+    """Store each step's arrays in the workspace's partial folder, and read them back after an interruption."""
+    folder = workspace.partial_dir("track")
+
+    def keep(name: str, compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+        file = folder / f"{name}.npz"
+        if resume and file.exists():
+            with np.load(file, allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        arrays = compute()
+        atomic.write_npz(file, arrays)
+        return arrays
+
+    return keep
+
+
+def _texture(head: HeadModel, clip: Inputs, track: Track, settings: TrackSettings) -> dict[str, Array]:
+    texture = solve.gather_texture(head, clip, track, settings)
+    return {"rgb": (texture.rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8)}
+
+
+def _write(
+    workspace: Workspace, head: HeadModel, clip: Inputs, track: Track, skin: dict[str, Array], context: RunContext
+) -> dict[str, Any]:
+    motion, frames = track.motion, len(track.kept)
+    workspace.write_npz(
+        layout.PARAMS,
+        shape=track.person.identity.numpy(),
+        expr=motion.expression.numpy(),
+        rotation=matrix_to_axis_angle(motion.rotation.double()).float().numpy(),
+        translation=motion.translation.numpy(),
+        neck_pose=np.zeros((frames, 3), np.float32),
+        jaw_pose=np.zeros((frames, 3), np.float32),
+        eyes_pose=np.zeros((frames, 6), np.float32),
+        frame_idx=clip.frame_idx[track.kept],
+        landmark_offset=track.person.offset.numpy(),
+        head_model=np.array(head.name),
+    )
+    camera = track.camera
+    workspace.write_json(
+        layout.CAMERAS,
+        {"K": camera.K.tolist(), "world_to_camera": camera.world_to_camera.tolist(), "width": camera.width,
+         "height": camera.height, "conventions": layout.CONVENTIONS},
+    )  # fmt: skip
+    workspace.write_image("track/texture.png", skin["rgb"])
+    rest = head.vertices(track.person.identity, torch.zeros(1, len(head.expression_names)))[0]
+    workspace.write_text("track/canonical.obj", obj_text(head, rest))
+    workspace.write_text("track/canonical.mtl", "newmtl head\nKd 1 1 1\nmap_Kd texture.png\n")
+    center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
+    error, points = measure.landmark_error(head, track.person, motion, center, clip.landmarks[track.kept])
+    overlaps = _overlay(workspace, head, clip, track, points, context)
+    summary = _summary(clip, track, error, overlaps)
+    workspace.write_json(layout.QUALITY, {"summary": summary, "frames": _verdicts(clip, track, error, overlaps)})
+    return summary
+
+
+def _overlay(
+    workspace: Workspace, head: HeadModel, clip: Inputs, track: Track, points: Array, context: RunContext
+) -> list[float | None]:
+    """Write overlay.mp4, and measure the outline's overlap on the way."""
+    size = clip.images.shape[1]
+    camera = track.camera.scaled(size, size)
+    focal, center = float(camera.K[0, 0]), torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
+    scale = size / clip.size
+    overlaps: list[float | None] = []
+
+    def pictures() -> Iterator[Array]:
+        with context.reporter.task("overlay", len(track.kept)) as task:
+            for row, source in enumerate(track.kept):
+                world = _posed(head, track, row)
+                overlaps.append(measure.silhouette_iou(head, world, focal, center, clip.parsing[source]))
+                seen = clip.landmarks[source] * scale
+                yield overlay.picture(clip.images[source], head, world, focal, center, points[row] * scale, seen)
+                task.advance()
+
+    steps = np.diff(clip.times_s[track.kept])
+    fps = float(np.clip(1 / max(float(np.median(steps)), 1e-3), 1, 60))
+    with workspace.replace_file("track/overlay.mp4") as path:
+        overlay.write_video(path, pictures(), 2 * size, size, fps)
+    return overlaps
+
+
+def _posed(head: HeadModel, track: Track, row: int) -> Tensor:
+    motion = track.motion
+    vertices = head.vertices(track.person.identity, motion.expression[row : row + 1])[0]
+    return vertices @ motion.rotation[row].T + motion.translation[row]
+
+
+def _summary(clip: Inputs, track: Track, error: Array, overlaps: list[float | None]) -> dict[str, Any]:
+    known = [value for value in overlaps if value is not None]
+    return {
+        "frames": len(clip),
+        "usable": len(track.kept),
+        "landmark_nme": round(float(error.mean()), 5),
+        "jitter_deg": round(measure.jitter_deg(track.motion.rotation), 4),
+        "jitter_deg_landmarks": round(measure.jitter_deg(track.landmark_motion.rotation), 4),
+        "silhouette_iou": round(float(np.mean(known)), 4) if known else None,
+        "focal_px": round(float(track.camera.K[0, 0]), 2),
+        "training_frames": int(track.train.sum()),
+        "photometric": track.rounds,
+    }
+
+
+def _verdicts(clip: Inputs, track: Track, error: Array, overlaps: list[float | None]) -> list[dict[str, Any]]:
+    row_of = {int(source): row for row, source in enumerate(track.kept)}
+    verdicts = []
+    for source in range(len(clip)):
+        row = row_of.get(source)
+        known = row is not None
+        verdicts.append(
+            {
+                "frame": int(clip.frame_idx[source]),
+                "usable": known,
+                "reason": "" if known else "landmarks_off",
+                "landmark_error": round(float(error[row] if row is not None else track.errors[source]), 5),
+                "silhouette_iou": overlaps[row] if row is not None else None,
+            }
+        )
+    return verdicts
