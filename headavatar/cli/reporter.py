@@ -25,6 +25,7 @@ class PlainReporter:
         self._stream = stream
         self._verbose = verbose
         self._columns: dict[str, tuple[str, ...]] = {}
+        self._spoke = 0.0
 
     @contextmanager
     def task(self, description: str, total: int | None = None, done: int = 0) -> Iterator[Task]:
@@ -48,6 +49,7 @@ class PlainReporter:
         self._line("".join(_short(value).rjust(max(_COLUMN, len(name) + 2)) for name, value in values.items()))
 
     def _line(self, text: str) -> None:
+        self._spoke = time.monotonic()
         print(text, file=self._stream, flush=True)
 
 
@@ -55,13 +57,13 @@ class _PlainTask:
     def __init__(self, reporter: PlainReporter, description: str, total: int | None, done: int) -> None:
         self._reporter, self._description, self._total = reporter, description, total
         self._done = self._first = done
-        self._begun = self._last = time.monotonic()
+        self._begun = time.monotonic()
+        reporter._spoke = max(reporter._spoke, self._begun)
 
     def advance(self, steps: int = 1, **figures: float | str) -> None:
         self._done += steps
         now = time.monotonic()
-        if now - self._last >= _EVERY_S:
-            self._last = now
+        if now - self._reporter._spoke >= _EVERY_S:  # a table's row says as much
             rate = (self._done - self._first) / (now - self._begun)
             parts = [f"  {self._description}: {self._done}" + (f" of {self._total}" if self._total else "")]
             parts.append(f"{rate:.3g}/s")

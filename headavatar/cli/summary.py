@@ -23,7 +23,7 @@ def files(record: Record) -> list[str]:
 
 
 def _preprocess(s: _Summary) -> list[str]:
-    return [_count(s, "frames", "frames"), _count(s, "usable", "usable"), str(s.get("seen", ""))]
+    return [_count(s, "frames", "frames"), _count(s, "usable", "usable")]
 
 
 def _track(s: _Summary) -> list[str]:
