@@ -62,8 +62,10 @@ def test_the_second_run_is_told_who_holds_the_lock(workspace: Workspace) -> None
         process.kill()
         process.wait()
     assert holder(workspace) == ""
+    left = workspace.path(".state/tmp/new-half.png")
+    left.write_bytes(b"half")
     with locked(workspace):  # a killed holder blocks nobody
-        pass
+        assert not left.exists(), "what it left half-written still takes space"
 
 
 def test_config_is_read_by_stage_and_instance(workspace: Workspace) -> None:

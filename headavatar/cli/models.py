@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ def list_models(json: Json = False, verbose: Verbose = False) -> None:
     from headavatar.pretrained.cache import location
     from headavatar.pretrained.catalog import ENTRIES
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
             "task": entry.task,

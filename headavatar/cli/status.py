@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
 from headavatar.cli.options import Json, Verbose, WorkspaceOption, verb
@@ -24,6 +26,8 @@ def register(app: typer.Typer) -> None:
         opened = Workspace.open(find_workspace(workspace))
         rows = pipeline.inspect(opened)
         held = holder(opened)
+        if held:
+            rows = [replace(row, state="running", why="") if row.state == "interrupted" else row for row in rows]
         if json:
             say_json(
                 {

@@ -44,7 +44,8 @@ def _fit(s: _Summary) -> list[str]:
 
 
 def _eval(s: _Summary) -> list[str]:
-    parts = [_count(s, "frames", "holdout frames"), _figure(s)]
+    seen = _number(s, "within_2_deg_of_training", "{:.0%} within 2° of a training pose")
+    parts = [_count(s, "frames", "holdout frames"), seen, _figure(s)]
     for name, baseline in s.get("baselines", {}).items():
         parts.append(f"{name.replace('_', ' ')}: {_figure(baseline)}")
     return parts

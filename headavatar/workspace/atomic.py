@@ -22,6 +22,9 @@ import numpy as np
 from headavatar.errors import WorkspaceError
 from headavatar.scene import Array
 
+TEMPORARY = "new-"
+"""Begins the name of a file that is not complete yet."""
+
 _JPEG_QUALITY = 92
 _PNG_COMPRESSION = 3  # libpng's default of 6 costs three times the time for 4 % of the size
 
@@ -76,7 +79,7 @@ def replace_file(path: Path, staging: Path | None = None, *, sync: bool = True) 
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         staging.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{path.stem}.", suffix=path.suffix, dir=staging)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=staging)
         os.close(handle)
     temporary = Path(name)
     try:
@@ -108,7 +111,7 @@ def replace_dir(path: Path, staging: Path | None = None) -> Iterator[Path]:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         staging.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=staging))
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=staging))
     old = temporary.with_name(temporary.name + ".old")
     try:
         try:

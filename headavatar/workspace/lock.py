@@ -41,6 +41,7 @@ def locked(workspace: Workspace) -> Iterator[None]:
                 f"{workspace.root} is in use.", why=_who(workspace), fix="Wait for it to end, or stop it."
             ) from None
     try:
+        workspace.sweep()
         atomic.write_json(
             workspace.path(_HOLDER),
             {

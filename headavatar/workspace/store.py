@@ -137,6 +137,14 @@ class Workspace:
         """Delete a stage's work in progress."""
         shutil.rmtree(self.path(layout.TMP, stage), ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Delete the half-written files that killed runs left behind; only for the holder of the lock."""
+        for path in self.path(layout.TMP).glob(f"{atomic.TEMPORARY}*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
     def read_json(self, rel: str) -> Any:
         """Read a JSON file.
 
