@@ -11,6 +11,8 @@ CLOTHES = PARSING_CLASSES.index("clothes")
 BACKGROUND = PARSING_CLASSES.index("background")
 SHARPEN = (0.3, 0.7)
 """Share of the head between which its matte rises from 0 to 1; a softer rise leaves a ghost of the clothes."""
+BLUR_SHARE = 2.0 / 256
+"""Blur of the parsing before head and clothes are told apart, in sides of the crop."""
 REACH_SHARE = 0.03
 """Hair this far from the head's one piece, in sides of the crop, still belongs to it."""
 
@@ -22,15 +24,18 @@ def smoothstep(values: Array, low: float, high: float) -> Array:
 
 
 def head_share(probabilities: Array) -> Array:
-    """How much of the person at each pixel is head and not clothes.
+    """How much of the person around each pixel is head and not clothes.
 
     Args:
         probabilities: (H, W, 6) of `PARSING_CLASSES`.
     Returns:
-        (H, W) in [0, 1]; hair, skin and what is worn on the head against clothes.
+        (H, W) in [0, 1]; hair, skin and what is worn on the head against clothes. Both are blurred first, so that the
+        person's soft outline follows the person beside it.
     """
-    person = 1 - probabilities[..., BACKGROUND]
-    return np.clip(1 - probabilities[..., CLOTHES] / np.maximum(person, 1e-4), 0, 1)
+    sigma = BLUR_SHARE * probabilities.shape[0]
+    clothes = cv2.GaussianBlur(probabilities[..., CLOTHES], (0, 0), sigma)
+    person = cv2.GaussianBlur(1 - probabilities[..., BACKGROUND], (0, 0), sigma)
+    return np.clip(1 - clothes / np.maximum(person, 1e-4), 0, 1)
 
 
 def head_matte(matte: Array, share: Array, points: Array | None) -> Array:

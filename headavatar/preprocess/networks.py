@@ -27,7 +27,7 @@ from headavatar.scene import Array
 from headavatar.workspace import atomic, layout
 
 BLOCK = 16
-MADE = ("frames", "parsing", "raw_mattes", "raw_heads")
+MADE = ("crops", "parsing", "raw_mattes", "raw_heads")
 
 
 class Worker:
@@ -59,7 +59,7 @@ def run(
     video: Path, info: decode.VideoInfo, selection: decode.Selection, square: Crop, valid: Array, count: int,
     settings: PreprocessSettings, models: dict[str, Path], partial: Path, workers: int, reporter: Reporter,
 ) -> None:  # fmt: skip
-    """Make raw mattes, parsing and the cropped frames in `partial`.
+    """Make raw mattes, parsing and the crops in `partial`.
 
     Args:
         video, info, selection: what to read.

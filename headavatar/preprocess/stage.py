@@ -19,6 +19,7 @@ import numpy as np
 
 from headavatar.errors import InputError, UsageError
 from headavatar.preprocess import crop, decode, networks, verdict
+from headavatar.preprocess.background import clean_plate
 from headavatar.preprocess.compose import compose
 from headavatar.preprocess.landmarks import follow_subject
 from headavatar.preprocess.scan import scan
@@ -30,7 +31,8 @@ from headavatar.workspace.store import Workspace
 
 COMPLETE = "complete"
 """Name of the file in the partial work that says that every picture is made and may be moved to its place."""
-PUBLISHED = ("frames", "mattes", "head_mattes", "parsing")
+PUBLISHED = ("frames", "mattes", "head_mattes", "parsing", "normals")
+BACKGROUND = "background.png"
 
 
 def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext) -> dict[str, Any]:
@@ -82,12 +84,18 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
             video, info, selection, square, valid, len(seen), settings, networks_at, partial, workers, context.reporter
         )
         clock.lap("networks")
-        compose(partial, points, detected, valid, workers, context.reporter)
+        plate = clean_plate(partial, len(seen), valid)
+        compose(partial, points, detected, valid, plate, workers, context.reporter)
+        if plate is not None:
+            atomic.write_image(partial / BACKGROUND, plate.image)
         clock.lap("compose")
-        atomic.write_bytes(partial / COMPLETE, b"")
+        atomic.write_text(partial / COMPLETE, "no plate" if plate is None else "plate")
     _publish(workspace, partial, len(seen))
-    workspace.write_image("source/valid.png", (valid * 255).astype(np.uint8))
-    workspace.write_npz("source/landmarks.npz", landmarks=points, scores=scores, pose=poses, detected=detected)
+    background = workspace.path(layout.BACKGROUND).exists()
+    if not background:
+        context.reporter.info("no clean background plate: the background moves, or too little of it is seen")
+    workspace.write_image(layout.VALID, (valid * 255).astype(np.uint8))
+    workspace.write_npz(layout.LANDMARKS, landmarks=points, scores=scores, pose=poses, detected=detected)
     table = [
         {
             "frame": i, "source_frame": round(settings.start * info.fps) + i * settings.every,
@@ -96,9 +104,9 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
         }
         for i, reason in enumerate(reasons)
     ]  # fmt: skip
-    workspace.write_jsonl("source/frames.jsonl", table)
+    workspace.write_jsonl(layout.FRAME_TABLE, table)
     workspace.write_json(
-        "source/video.json",
+        layout.VIDEO,
         {
             "digest": _digest(video), "width": info.width, "height": info.height, "fps": info.fps,
             "duration_s": info.duration_s, "rotation": info.rotation, "crop": [square.x, square.y, square.side],
@@ -109,7 +117,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     clock.lap("write")
     return {
         "frames": len(seen), "usable": usable, "seen": verdict.summarize(reasons),
-        "crop": [square.x, square.y, square.side], "seconds": clock.laps,
+        "crop": [square.x, square.y, square.side], "background": background, "seconds": clock.laps,
     }  # fmt: skip
 
 
@@ -146,6 +154,12 @@ def _publish(workspace: Workspace, partial: Path, count: int) -> None:
                     os.replace(made, target / name)
             for stale in {file.name for file in target.iterdir()} - set(names):
                 (target / stale).unlink()
+    plate = workspace.path(layout.BACKGROUND)
+    with atomic.disk_errors(plate):
+        if (partial / BACKGROUND).exists():
+            os.replace(partial / BACKGROUND, plate)
+        elif (partial / COMPLETE).read_text() == "no plate":
+            plate.unlink(missing_ok=True)
 
 
 def _digest(video: Path) -> str:
