@@ -41,13 +41,20 @@ class Worker:
     def __init__(self, settings: PreprocessSettings, models: dict[str, Path]) -> None:
         name, kind = MATTING[settings.matting]
         self.matting: Matting = kind(models[name])
-        self.parsing: Parsing = SelfieMulticlass(models["selfie_multiclass"])
+        self.parsing: Parsing
+        if settings.parsing == "nineteen":
+            from headavatar.preprocess.bisenet import Nineteen
 
-    def block(self, first: int, frames: list[Array], warmup: list[Array], partial: Path) -> int:
+            self.parsing = Nineteen(models["bisenet"], models["selfie_multiclass"])
+        else:
+            self.parsing = SelfieMulticlass(models["selfie_multiclass"])
+
+    def block(self, first: int, frames: list[Array], warmup: list[Array], points: Array, partial: Path) -> int:
         """Make and save mattes and parsing of consecutive frames; returns how many."""
         mattes = self.matting.run(frames, warmup)
         for i, (frame, matte) in enumerate(zip(frames, mattes, strict=True)):
-            probabilities = self.parsing.run(frame)
+            here = points[first + i]
+            probabilities = self.parsing.run(frame, here if np.isfinite(here[0, 0]) else None)
             name = layout.frame_name(first + i)
             pictures = (frame, probabilities.argmax(-1), matte * 255, head_share(probabilities) * 255)
             for folder, picture in zip(MADE, pictures, strict=True):
@@ -56,7 +63,7 @@ class Worker:
 
 
 def run(
-    video: Path, info: decode.VideoInfo, selection: decode.Selection, square: Crop, valid: Array, count: int,
+    video: Path, info: decode.VideoInfo, selection: decode.Selection, square: Crop, valid: Array, points: Array,
     settings: PreprocessSettings, models: dict[str, Path], partial: Path, workers: int, reporter: Reporter,
 ) -> None:  # fmt: skip
     """Make raw mattes, parsing and the crops in `partial`.
@@ -65,18 +72,19 @@ def run(
         video, info, selection: what to read.
         square: the clip's crop.
         valid: (size, size) bool, where the crop shows the picture.
-        count: how many frames the scan saw.
+        points: (N, 478, 3) landmarks of the frames that the scan saw, in pixels of the crop, NaN where none.
         settings, models: which networks.
         partial: where to write.
         workers: threads.
         reporter: progress.
     """
     local = threading.local()
+    count = len(points)
 
     def work(first: int, frames: list[Array], warmup: list[Array]) -> int:
         if not hasattr(local, "worker"):
             local.worker = Worker(settings, models)
-        return int(local.worker.block(first, frames, warmup, partial))
+        return int(local.worker.block(first, frames, warmup, points, partial))
 
     window = (square.x, square.y, square.side)
     decoded = decode.read_frames(video, info, selection, (square.size, square.size), window)

@@ -1,6 +1,6 @@
 """What each pixel of the crop is: hair, skin, clothes, something else, or background.
 
-`PARSING` names the networks; each gives probabilities of `PARSING_CLASSES`.
+Each network gives probabilities of `PARSING_CLASSES`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from headavatar.scene import Array
 class Parsing(Protocol):
     """A parsing network."""
 
-    def run(self, frame: Array) -> Array:
-        """Probabilities (H, W, 6) float32 of `PARSING_CLASSES` for a frame (H, W, 3) uint8 RGB."""
+    def run(self, frame: Array, points: Array | None) -> Array:
+        """Probabilities of `PARSING_CLASSES`.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+            points: (478, 3) landmarks in its pixels, or None.
+        Returns:
+            (H, W, 6) float32.
+        """
 
 
 class SelfieMulticlass:
@@ -28,7 +35,7 @@ class SelfieMulticlass:
     def __init__(self, model: Path) -> None:
         self.model = LiteModel(model)
 
-    def run(self, frame: Array) -> Array:
+    def run(self, frame: Array, points: Array | None) -> Array:
         image = cv2.resize(frame, (256, 256), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         logits = self.model(image)
         exp = np.exp(logits - logits.max(-1, keepdims=True))

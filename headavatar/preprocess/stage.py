@@ -81,7 +81,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     workers = settings.workers or min(4, os.cpu_count() or 1)
     if not (partial / COMPLETE).exists():
         networks.run(
-            video, info, selection, square, valid, len(seen), settings, networks_at, partial, workers, context.reporter
+            video, info, selection, square, valid, points, settings, networks_at, partial, workers, context.reporter
         )
         clock.lap("networks")
         plate = clean_plate(partial, len(seen), valid)
