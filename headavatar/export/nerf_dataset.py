@@ -16,13 +16,14 @@ color codes (Guo et al. 2021).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headavatar.head.rotations import axis_angle_to_matrix_np
+from headavatar.render import panels
 from headavatar.scene import ARKIT_NAMES, PARSING_CLASSES, Array, Camera, Clip, HeadParams
 
 READER_SCALE = 0.33
@@ -51,14 +52,15 @@ img_id            position in this folder; "frame" is the frame's number in the 
 
 
 def write_dataset(
-    folder: Path, clip: Clip, frames: range, head_points: Array, background: Array | None,
+    folder: Path, clip: Clip, people: Sequence[Array], frames: range, head_points: Array, background: Array | None,
     progress: Callable[[], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Write the folder.
 
     Args:
         folder: empty and existing.
-        clip: tracked.
+        clip: tracked, its mattes the head's.
+        people: T × (H, W) uint8, the whole person's mattes.
         frames: positions to write.
         head_points: (V, 3) the head at rest in head space, metres; fixes the box's middle and size.
         background: (H, W, 3) uint8 plate, or None for white.
@@ -74,9 +76,11 @@ def write_dataset(
     _save(folder / "bc.jpg", plate)
     rows = []
     for number, frame in enumerate(frames):
-        image, alpha = clip.images[frame], clip.mattes[frame].astype(np.float32)[..., None] / 255.0
-        _save(folder / "head_imgs" / f"{number}.jpg", (image * alpha + plate * (1 - alpha) + 0.5).astype(np.uint8))
-        _save(folder / "ori_imgs" / f"{number}.jpg", image)
+        image = clip.images[frame]
+        # a workspace's frames carry the person's own color in soft edges, so the whole picture is put together again
+        whole = image if background is None else panels.composite(image, people[frame], plate)
+        _save(folder / "head_imgs" / f"{number}.jpg", panels.composite(image, clip.mattes[frame], plate))
+        _save(folder / "ori_imgs" / f"{number}.jpg", whole)
         _save(folder / "parsing" / f"{number}.png", parsing_colors(clip.mattes[frame], clip.parsing[frame]))
         np.savetxt(folder / "ori_imgs" / f"{number}.lms", clip.landmarks[frame, :, :2], fmt="%.4f")
         expression = clip.params.expression[frame].astype(float)

@@ -15,13 +15,12 @@ from headavatar.export.obj import write_obj
 from headavatar.export.settings import ExportSettings
 from headavatar.head.model import HeadModel, load
 from headavatar.progress import RunContext
-from headavatar.render.avatars import draw, open_avatar
+from headavatar.render.avatars import background_plate, draw, open_avatar
 from headavatar.render.neutral import neutral_frame
 from headavatar.render.sequences import frame_range
 from headavatar.render.stage import clip_fps, counted, sized, write_video
-from headavatar.scene import Array, Clip
+from headavatar.scene import Array
 from headavatar.workspace import Workspace, layout, load_clip
-from headavatar.workspace.clips import read_image
 
 TEXTURE = "track/texture.png"
 
@@ -109,12 +108,13 @@ def _nerfblendshape(workspace: Workspace, settings: ExportSettings, context: Run
     frames = frame_range(settings.frames, len(clip))
     identity = torch.as_tensor(clip.params.identity)
     points = model.vertices(identity, torch.zeros(1, len(model.expression_names)))[0].numpy()
-    plate = _plate(workspace, clip)
+    plate = background_plate(workspace, clip.camera)
+    people = load_clip(workspace, with_torso=True).mattes
     with (
         workspace.replace_dir("exports/nerfblendshape") as folder,
         context.reporter.task("dataset", len(frames)) as task,
     ):
-        summary = write_dataset(folder, clip, frames, points, plate, task.advance)
+        summary = write_dataset(folder, clip, people, frames, points, plate, task.advance)
     return {"files": ["exports/nerfblendshape/transforms.json"], **summary}
 
 
@@ -125,12 +125,3 @@ def _head(workspace: Workspace) -> HeadModel:
 def _texture(workspace: Workspace) -> bytes | None:
     file = workspace.path(TEXTURE)
     return file.read_bytes() if file.exists() else None
-
-
-def _plate(workspace: Workspace, clip: Clip) -> Array | None:
-    """The clean background, where preprocess found one."""
-    file = workspace.path(layout.BACKGROUND)
-    if not file.exists():
-        return None
-    plate = read_image(file)
-    return plate if plate.shape[:2] == (clip.camera.height, clip.camera.width) else None

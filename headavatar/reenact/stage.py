@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from headavatar.reenact.motion import Motion, read_motion
 from headavatar.reenact.settings import ReenactSettings
 from headavatar.reenact.transfer import smooth, transfer_absolute, transfer_relative
 from headavatar.render import panels
-from headavatar.render.avatars import draw, open_avatar
+from headavatar.render.avatars import background_plate, draw, open_avatar
 from headavatar.render.neutral import neutral_frame
 from headavatar.render.sequences import frame_range
 from headavatar.render.stage import clip_fps, counted, sized, write_video
@@ -32,10 +32,10 @@ THUMBNAIL_PX = 160
 
 @dataclass(frozen=True)
 class Driver:
-    """SRC, opened: its motion, and its pictures where it has some."""
+    """SRC, opened: its motion, and its picture of a frame where it has some."""
 
     motion: Motion
-    images: Any | None
+    picture: Callable[[int], Array] | None
 
 
 def run(workspace: Workspace, settings: ReenactSettings, context: RunContext) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def run(workspace: Workspace, settings: ReenactSettings, context: RunContext) ->
         )  # fmt: skip
     driven = smooth(driven, settings.smooth)
     frames = frame_range(settings.frames, len(motion))
-    images = driver.images if settings.side_by_side else None
+    shown = driver.picture if settings.side_by_side else None
 
     stem = f"renders/{opened.name}-driven-by-{motion.name}"
     sheet_frames = set(np.unique(np.linspace(0, len(frames) - 1, min(SHEET_PAIRS, len(frames))).astype(int)).tolist())
@@ -78,9 +78,9 @@ def run(workspace: Workspace, settings: ReenactSettings, context: RunContext) ->
         def remembered() -> Iterator[Array]:
             for i, frame in enumerate(frames):
                 seen = panels.caption(draw(opened.avatar, driven[frame], camera, settings.background), "avatar")
-                picture = seen if images is None else _beside(images[frame], motion.name, camera, seen)
+                picture = seen if shown is None else _beside(shown(frame), motion.name, camera, seen)
                 if i in sheet_frames:
-                    width = THUMBNAIL_PX * (2 if images is not None else 1)
+                    width = THUMBNAIL_PX * (2 if shown is not None else 1)
                     thumbnails.append(panels.resize(picture, width, round(picture.shape[0] * width / picture.shape[1])))
                 yield picture
 
@@ -114,7 +114,13 @@ def open_driver(src: str) -> Driver:
     motion = Motion(
         workspace.name, clip.params, clip.times_s, clip.frame_idx, interpupil_m(model, clip.params.identity)
     )
-    return Driver(motion, clip.images)
+    people, plate = load_clip(workspace, with_torso=True).mattes, background_plate(workspace, clip.camera)
+
+    def picture(frame: int) -> Array:
+        # frames carry the person's own color in soft edges: put together again with what is behind
+        return panels.composite(clip.images[frame], people[frame], (1.0, 1.0, 1.0) if plate is None else plate)
+
+    return Driver(motion, picture)
 
 
 def interpupil_m(head_model: str, identity: Array) -> float:

@@ -11,6 +11,7 @@ from headavatar.methods.registry import load_avatar
 from headavatar.render.panels import to_uint8
 from headavatar.scene import Array, Camera, HeadParams
 from headavatar.workspace import Workspace, layout
+from headavatar.workspace.clips import read_image
 
 BACKGROUNDS: dict[str, tuple[float, float, float]] = {
     "white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "gray": (0.5, 0.5, 0.5), "green": (0.0, 0.7, 0.25),
@@ -81,6 +82,15 @@ def open_avatar(workspace: Workspace, name: str, device: str) -> Opened:
         split=str(told["split"]),
         with_torso=bool(told["with_torso"]),
     )
+
+
+def background_plate(workspace: Workspace, camera: Camera) -> Array | None:
+    """The clip's clean background (H, W, 3) uint8, where preprocess found one."""
+    file = workspace.path(layout.BACKGROUND)
+    if not file.exists():
+        return None
+    plate = read_image(file)
+    return plate if plate.shape[:2] == (camera.height, camera.width) else None
 
 
 def draw(avatar: Avatar, params: HeadParams, camera: Camera, background: str = "white") -> Array:

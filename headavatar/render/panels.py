@@ -18,18 +18,20 @@ def to_uint8(rgb: Array) -> Array:
     return (np.clip(rgb, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
-def composite(rgb: Array, alpha: Array, background: tuple[float, float, float]) -> Array:
-    """Put a picture over a plain color.
+def composite(rgb: Array, alpha: Array, background: tuple[float, float, float] | Array) -> Array:
+    """Put a picture over a plain color or another picture.
 
     Args:
         rgb: (H, W, 3) uint8.
         alpha: (H, W) uint8.
-        background: RGB in [0, 1].
+        background: RGB in [0, 1], or (H, W, 3) uint8.
     Returns:
         (H, W, 3) uint8.
     """
     a = alpha[..., None].astype(np.float32) / 255.0
-    return (rgb * a + np.asarray(background, np.float32) * 255.0 * (1 - a) + 0.5).astype(np.uint8)
+    plain = not isinstance(background, np.ndarray)
+    below = np.asarray(background, np.float32) * (255.0 if plain else 1.0)
+    return (rgb * a + below * (1 - a) + 0.5).astype(np.uint8)
 
 
 def resize(rgb: Array, width: int, height: int) -> Array:

@@ -68,7 +68,7 @@ def frames(workspace: Workspace, count: int) -> Context:
 
     sharpness = line_chart(
         "sharpness of the face", [Series("sharpness", [r["frame"] for r in rows], [r.get("sharpness") for r in rows])],
-        "frame", "variance", log_y=True,
+        "frame", "", log_y=True,
     )  # fmt: skip
     return {
         "total": len(rows), "usable": len(used), "reasons": reasons.most_common(), "tiles": tiles(used),
