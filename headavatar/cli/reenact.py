@@ -24,6 +24,12 @@ Transfer = Annotated[
     str | None,
     typer.Option("--transfer", help="Each from its own rest, or parameters as they are.", metavar="relative|absolute"),
 ]
+SrcNeutral = Annotated[int | None, typer.Option("--src-neutral", help="SRC's frame at rest; found by default.")]
+TgtNeutral = Annotated[int | None, typer.Option("--tgt-neutral", help="TGT's frame at rest; found by default.")]
+Smooth = Annotated[float | None, typer.Option("--smooth", help="Smooth the motion, standard deviation in frames.")]
+SideBySide = Annotated[
+    bool | None, typer.Option("--side-by-side/--no-side-by-side", help="The driver's frames beside the avatar.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +42,10 @@ def register(app: typer.Typer) -> None:
         tgt: Tgt = None,
         avatar: AvatarOption = None,
         transfer: Transfer = None,
+        src_neutral: SrcNeutral = None,
+        tgt_neutral: TgtNeutral = None,
+        smooth: Smooth = None,
+        side_by_side: SideBySide = None,
         frames: Frames = None,
         size: PictureSize = None,
         background: Background = None,
@@ -60,7 +70,10 @@ def register(app: typer.Typer) -> None:
                 for outcome in session.execute(driver, dataclasses.replace(common, force=False), wanted):
                     if outcome.ran:
                         (tell if common.json else say)(f"{driver.name}: {session.line(outcome)}")
-        given = {"avatar": avatar, "transfer": transfer, "frames": frames, "size": size, "background": background}
+        given = {
+            "avatar": avatar, "transfer": transfer, "src_neutral": src_neutral, "tgt_neutral": tgt_neutral,
+            "smooth": smooth, "side_by_side": side_by_side, "frames": frames, "size": size, "background": background,
+        }  # fmt: skip
         wanted = session.requests(common, {"reenact": {"src": motion, **given}})
         session.bring_up(target, common, wanted, next_command="report")
 

@@ -16,6 +16,9 @@ PictureSize = Annotated[int | None, typer.Option("--size", help="Side of a pictu
 Background = Annotated[
     str | None, typer.Option("--background", help="Color behind the head.", metavar="white|black|gray|green")
 ]
+Expression = Annotated[
+    str | None, typer.Option("--expression", help="A still picture as well.", metavar="jawOpen=0.6,...")
+]
 Frames = Annotated[str | None, typer.Option("--frames", help="Part of the clip, in usable frames.", metavar="A:B")]
 
 
@@ -30,10 +33,14 @@ def register(app: typer.Typer) -> None:
         frames: Frames = None,
         size: PictureSize = None,
         background: Background = None,
+        expression: Expression = None,
     ) -> None:
         """Render the avatar beside the real frames, from around, and expression by expression."""
         from headavatar.cli import session
 
-        given = {"avatar": avatar, "mode": mode, "frames": frames, "size": size, "background": background}
+        given = {
+            "avatar": avatar, "mode": mode, "frames": frames, "size": size, "background": background,
+            "expression": expression,
+        }  # fmt: skip
         wanted = session.requests(common, {"render": given})
         session.bring_up(session.open_workspace(common), common, wanted, next_command="eval")

@@ -25,7 +25,7 @@ def run(workspace: Workspace, settings: ReportSettings, context: RunContext) -> 
         settings: how much to show.
         context: progress and device.
     Returns:
-        file, bytes, sections shown, and the parts that could not be read.
+        files, bytes, sections shown, and the parts that could not be read.
     """
     import jinja2
 
@@ -72,7 +72,7 @@ def run(workspace: Workspace, settings: ReportSettings, context: RunContext) -> 
     html = environment.from_string(source).render(page)
     workspace.write_text(FILE, html)
     return {
-        "file": FILE, "bytes": len(html.encode()), "sections": [title for _, title in page["sections"]],
+        "files": [FILE], "bytes": len(html.encode()), "sections": [title for _, title in page["sections"]],
         "left_out": left_out,
     }  # fmt: skip
 
