@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -72,7 +73,7 @@ def test_hash_encode_agrees(generator, spec, frames):
     x = torch.rand(403, 3, generator=generator)
     x[0], x[1] = 0.0, 1.0
     table = torch.randn(frames, spec.parameters, generator=generator)
-    offsets = torch.tensor([0, 100, 100, 403][: frames] + [403]) if frames > 1 else None
+    offsets = torch.tensor([0, 100, 100, 403][:frames] + [403]) if frames > 1 else None
     compare(both(lambda a, b: ops.hash_encode(a, b, spec, frame_offsets=offsets), x, table))
 
 
@@ -100,9 +101,7 @@ def test_blend_tables_agrees(generator, frames):
 @pytest.mark.parametrize("widths", [(32, 64, 16), (7, 13, 5, 3), (31, 64, 64, 64, 65), (1, 1), (80, 64, 3)])
 @pytest.mark.parametrize("points", [1, 96, 1000])
 def test_fused_mlp_agrees(generator, widths, points):
-    weights = [
-        torch.randn(o, i, generator=generator) / i**0.5 for i, o in zip(widths[:-1], widths[1:], strict=True)
-    ]
+    weights = [torch.randn(o, i, generator=generator) / i**0.5 for i, o in zip(widths[:-1], widths[1:], strict=True)]
     compare(both(lambda x, *w: ops.fused_mlp(x, w), torch.randn(points, widths[0], generator=generator), *weights))
 
 
@@ -164,9 +163,7 @@ def random_rays(generator, rays=300, most=40):
 @needs_native
 def test_composite_agrees(generator):
     sigma, rgb, deltas, distances, offsets = random_rays(generator)
-    results = both(
-        lambda s, c: tuple(vars(ops.composite(s, c, deltas, distances, offsets)).values()), sigma, rgb
-    )
+    results = both(lambda s, c: tuple(vars(ops.composite(s, c, deltas, distances, offsets)).values()), sigma, rgb)
     compare(results)
 
 
@@ -317,8 +314,6 @@ def train_digest() -> str:
 
 
 def run_digest(**environment: str) -> str:
-    import os
-
     code = "import torch, tests.test_ops_field as t; torch.set_num_threads(int(__import__('os').environ['THREADS']));"
     done = subprocess.run(
         [sys.executable, "-c", code + "print(t.train_digest())"], check=True, capture_output=True, text=True,
@@ -339,11 +334,9 @@ def test_every_variant_of_this_processor_agrees():
         "import pytest, sys; from headavatar.ops.native import library; assert library.isa() == sys.argv[1];"
         "sys.exit(pytest.main(['-q', '-x', '-k', 'agrees and not variant', 'tests/test_ops_field.py']))"
     )
-    import os
-
     for isa in library.VARIANTS[:best]:
         done = subprocess.run(
-            [sys.executable, "-c", code, isa], env={**os.environ, "HEADAVATAR_ISA": isa}, capture_output=True, text=True,
-            cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+            [sys.executable, "-c", code, isa], env={**os.environ, "HEADAVATAR_ISA": isa}, capture_output=True,
+            text=True, cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

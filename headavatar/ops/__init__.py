@@ -9,7 +9,7 @@ Rasterise a mesh and interpolate over it (gradients to vertex positions pass thr
     fragments = rasterize(vertices_px, faces, height, width)      # (V, 3) or (B, V, 3): x_px, y_px, camera z in metres
     picture = interpolate(attributes, faces, fragments)           # (V, C) or (B, V, C) -> (B, H, W, C)
 
-A blended hash grid and its field (B frames in one call; samples of frame b are x[frame_offsets[b]:frame_offsets[b+1]])::
+A blended hash grid and its field, B frames in one call; x[frame_offsets[b]:frame_offsets[b + 1]] are those of frame b::
 
     spec = HashGridSpec(levels=16, features=2, log2_table=14, base_resolution=16, finest_resolution=512)
     tables = torch.empty(K, spec.parameters).uniform_(-1e-4, 1e-4)
@@ -31,8 +31,8 @@ from __future__ import annotations
 from headavatar.ops import backend
 from headavatar.ops.compositing import Composite, composite
 from headavatar.ops.field import nerf_field
-from headavatar.ops.hashgrid import HashGridSpec, blend_tables, hash_encode
 from headavatar.ops.harmonics import spherical_harmonics
+from headavatar.ops.hashgrid import HashGridSpec, blend_tables, hash_encode
 from headavatar.ops.mlp import fused_mlp
 from headavatar.ops.optimizer import RankOneAdam
 from headavatar.ops.raster import Fragments, interpolate, rasterize

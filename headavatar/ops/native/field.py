@@ -129,7 +129,7 @@ def nerf_field(
     Raises:
         ValueError: a ray index is out of range, which would read foreign memory.
     """
-    if len(ray_index) and not (0 <= int(ray_index.min()) and int(ray_index.max()) < len(ray_features)):
+    if len(ray_index) and not (int(ray_index.min()) >= 0 and int(ray_index.max()) < len(ray_features)):
         raise ValueError(f"ray_index points outside the {len(ray_features)} rays")
     result: tuple[Tensor, Tensor] = _Field.apply(
         x.contiguous(), table.contiguous(), ray_features.contiguous(), ray_index.to(torch.int32).contiguous(), spec,

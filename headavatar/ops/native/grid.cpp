@@ -10,13 +10,13 @@ HA_API void ha_grid_forward(const GridArgs* args) {
   const GridArgs& grid = *args;
   const std::vector<Tile> tiles = cut_tiles(grid.frame_offsets, grid.frames);
   const i64 count = i64(tiles.size()), rows = grid.levels * grid.features;
-  const i64 size = grid.offsets[grid.levels] * grid.features;
+  const i64 size = grid.offsets[grid.levels] * grid.features, chunk_size = chunk_of(count);
 #pragma omp parallel
   {
-    std::vector<float> soa(kTilesAChunk * 3 * kTile), encoded(kTilesAChunk * rows * kTile);
+    std::vector<float> soa(chunk_size * 3 * kTile), encoded(chunk_size * rows * kTile);
 #pragma omp for schedule(dynamic, 1)
-    for (i64 chunk = 0; chunk < ceil_div(count, kTilesAChunk); ++chunk) {
-      const i64 first = chunk * kTilesAChunk, last = std::min(count, first + kTilesAChunk);
+    for (i64 chunk = 0; chunk < ceil_div(count, chunk_size); ++chunk) {
+      const i64 first = chunk * chunk_size, last = std::min(count, first + chunk_size);
       for (i64 t = first; t < last; ++t) load_points(grid.x, tiles[t], &soa[(t - first) * 3 * kTile]);
       with_features(grid.features, [&](auto f) {
         for (int level = 0; level < grid.levels; ++level)

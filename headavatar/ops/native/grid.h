@@ -127,35 +127,72 @@ inline void encode_level(const GridArgs& grid, const float* table, int level, co
   }
 }
 
-// Adds one level's gradient of one tile into a table's gradient.
+// Adds W points' weighted gradients to their entries, point after point; g holds a vector of points per feature.
+template <int F>
+inline void add_entries(float* table, const Corners& c, const vf* g) {
+  alignas(64) int32_t index[8][W];
+  alignas(64) float weight[8][W], grad[F][W];
+  for (int k = 0; k < 8; ++k) {
+    store(index[k], c.index[k]);
+    store(weight[k], c.weight[k]);
+  }
+  for (int f = 0; f < F; ++f) store(grad[f], g[f]);
+  for (int lane = 0; lane < W; ++lane)
+    for (int k = 0; k < 8; ++k) {
+      float* entry = table + i64(index[k][lane]) * F;
+      for (int f = 0; f < F; ++f) entry[f] += weight[k][lane] * grad[f][lane];
+    }
+}
+
+#ifdef __AVX2__
+// Both features of an entry are changed by one 64-bit load, addition and store.
+template <>
+inline void add_entries<2>(float* table, const Corners& c, const vf* g) {
+  alignas(64) int32_t index[8][W];
+  alignas(64) float pairs[8][2 * W];
+  for (int k = 0; k < 8; ++k) {
+    store(index[k], c.index[k]);
+    const vf a = c.weight[k] * g[0], b = c.weight[k] * g[1];
+#if HA_WIDTH == 8
+    store(pairs[k], (vf)_mm256_unpacklo_ps((__m256)a, (__m256)b));
+    store(pairs[k] + W, (vf)_mm256_unpackhi_ps((__m256)a, (__m256)b));
+#else
+    store(pairs[k], (vf)_mm512_unpacklo_ps((__m512)a, (__m512)b));
+    store(pairs[k] + W, (vf)_mm512_unpackhi_ps((__m512)a, (__m512)b));
+#endif
+  }
+  for (int lane = 0; lane < W; ++lane) {
+    const int slot = (lane & 2 ? W : 0) + (lane >> 2) * 4 + (lane & 1) * 2;  // unpacking works on four at a time
+    for (int k = 0; k < 8; ++k) {
+      __m64* entry = reinterpret_cast<__m64*>(table + 2 * i64(index[k][lane]));
+      const __m128 zero = _mm_setzero_ps();
+      const __m128 sum = _mm_add_ps(_mm_loadl_pi(zero, entry),
+                                    _mm_loadl_pi(zero, reinterpret_cast<const __m64*>(pairs[k] + slot)));
+      _mm_storel_pi(entry, sum);
+    }
+  }
+}
+#endif
+
+// Adds one level's gradient of one tile into a table's gradient; points past the tile's count have gradient 0.
 template <int F>
 inline void scatter_level(const GridArgs& grid, float* table, int level, const float* soa, const float* grad,
                           i64 count) {
   float* entries = table + grid.offsets[level] * F;
   const float* rows = grad + level * F * kTile;
-  alignas(64) int32_t index[8][W];
-  alignas(64) float weight[8][W];
   for (i64 n = 0; n < count; n += W) {
+    vf g[F];
+    vi any = {};
+    for (int f = 0; f < F; ++f) {
+      g[f] = loadf(rows + f * kTile + n);
+      any |= g[f] != 0.0f;
+    }
+    bool seen = false;
+    for (int lane = 0; lane < W; ++lane) seen |= any[lane] != 0;
+    if (!seen) continue;  // behind what is opaque nothing has a gradient
     Corners c;
     find_corners(grid, level, soa, n, c);
-    for (int k = 0; k < 8; ++k) {
-      store(index[k], c.index[k]);
-      store(weight[k], c.weight[k]);
-    }
-    const int lanes = int(count - n < W ? count - n : W);
-    for (int lane = 0; lane < lanes; ++lane) {
-      float g[F];
-      bool any = false;
-      for (int f = 0; f < F; ++f) {
-        g[f] = rows[f * kTile + n + lane];
-        any |= g[f] != 0.f;
-      }
-      if (!any) continue;  // behind what is opaque nothing has a gradient
-      for (int k = 0; k < 8; ++k) {
-        float* entry = entries + i64(index[k][lane]) * F;
-        for (int f = 0; f < F; ++f) entry[f] += weight[k][lane] * g[f];
-      }
-    }
+    add_entries<F>(entries, c, g);
   }
 }
 

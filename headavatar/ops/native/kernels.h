@@ -76,6 +76,16 @@ struct FieldArgs {
 };
 
 constexpr i64 kTile = 96;        // points that go through the networks together: a multiple of 3 vectors of any width
-constexpr i64 kTilesAChunk = 16;  // tiles that are encoded level by level, so that a level's table stays in the cache
+
+// Tiles that a thread encodes level by level, so that a level's table stays in its cache: many, but enough to share.
+inline i64 chunk_of(i64 tiles) {
+#ifdef _OPENMP
+  const i64 shares = 4 * i64(omp_get_max_threads());
+#else
+  const i64 shares = 1;
+#endif
+  const i64 chunk = ceil_div(tiles, shares);
+  return chunk < 1 ? 1 : (chunk > 64 ? 64 : chunk);
+}
 
 }  // namespace ha

@@ -12,41 +12,43 @@ namespace {
 using ha::i64;
 constexpr int kBand = 16;  // rows that one task draws
 
+// e_i(p) = h_j x h_k . p is evaluated as scale[i] = z_j z_k times the edge function in the picture's plane, which for
+// usual pixel coordinates is exact: faces that meet at an edge or a corner agree on whose a pixel is.
 struct Triangle {
-  double e[3][3];  // edge functions e[i] . (x, y, 1), turned so that the inside is positive
+  double edge[3][3];  // in the plane: edge[i] . (x, y, 1), turned so that the inside is positive
+  double scale[3];
   double det;
+
+  double at(int k, double px, double py) const { return edge[k][0] * px + edge[k][1] * py + edge[k][2]; }
 };
 
 struct Box {
   int x0, x1, y0, y1;
 };
 
-// Homogeneous corners; false where the face has no area or is not finite.
+// False where the face has no area, is not finite or, with cull, is seen from behind.
 bool set_up(const float* v, const int32_t* face, bool cull, Triangle& t) {
-  double h[3][3];
+  double c[3][3];
+  for (int k = 0; k < 3; ++k)
+    for (int d = 0; d < 3; ++d) c[k][d] = v[3 * i64(face[k]) + d];
   for (int k = 0; k < 3; ++k) {
-    const float* p = v + 3 * i64(face[k]);
-    const double z = p[2];
-    h[k][0] = p[0] * z;
-    h[k][1] = p[1] * z;
-    h[k][2] = z;
+    const double* a = c[(k + 1) % 3];
+    const double* b = c[(k + 2) % 3];
+    t.edge[k][0] = a[1] - b[1];
+    t.edge[k][1] = b[0] - a[0];
+    t.edge[k][2] = a[0] * b[1] - b[0] * a[1];
+    t.scale[k] = a[2] * b[2];
   }
-  for (int k = 0; k < 3; ++k) {
-    const double* a = h[(k + 1) % 3];
-    const double* b = h[(k + 2) % 3];
-    t.e[k][0] = a[1] * b[2] - a[2] * b[1];
-    t.e[k][1] = a[2] * b[0] - a[0] * b[2];
-    t.e[k][2] = a[0] * b[1] - a[1] * b[0];
-  }
-  t.det = h[0][0] * t.e[0][0] + h[0][1] * t.e[0][1] + h[0][2] * t.e[0][2];
+  t.det = t.scale[0] * c[0][2] * ((t.edge[0][2] + t.edge[1][2]) + t.edge[2][2]);
   double sum = t.det;
-  for (auto& edge : t.e) sum += edge[0] + edge[1] + edge[2];
+  for (const auto& edge : t.edge) sum += edge[0] + edge[1] + edge[2];
   if (!std::isfinite(sum) || t.det == 0 || (cull && t.det > 0)) return false;
-  if (t.det < 0) {
-    t.det = -t.det;
-    for (auto& edge : t.e)
-      for (double& c : edge) c = -c;
+  for (int k = 0; k < 3; ++k) {
+    if ((t.scale[k] < 0) != (t.det < 0))
+      for (double& coefficient : t.edge[k]) coefficient = -coefficient;
+    t.scale[k] = std::fabs(t.scale[k]);
   }
+  t.det = std::fabs(t.det);
   return true;
 }
 
@@ -103,15 +105,12 @@ void draw_band(const float* v, const int32_t* faces, const Box* boxes, const int
       const double py = y + 0.5;
       double* depth_row = depth + i64(y - row0) * width;
       int32_t* image_row = image + i64(y) * width;
-      const double b0 = t.e[0][1] * py, b1 = t.e[1][1] * py, b2 = t.e[2][1] * py;
       for (int x = box.x0; x <= box.x1; ++x) {
         const double px = x + 0.5;
-        const double e0 = t.e[0][0] * px + b0 + t.e[0][2];
-        const double e1 = t.e[1][0] * px + b1 + t.e[1][2];
-        const double e2 = t.e[2][0] * px + b2 + t.e[2][2];
+        const double e0 = t.at(0, px, py), e1 = t.at(1, px, py), e2 = t.at(2, px, py);
         if (!(e0 >= 0 && e1 >= 0 && e2 >= 0)) continue;
-        if (!(covers(t.e[0], e0) && covers(t.e[1], e1) && covers(t.e[2], e2))) continue;
-        const double z = t.det / ((e0 + e1) + e2);
+        if (!(covers(t.edge[0], e0) && covers(t.edge[1], e1) && covers(t.edge[2], e2))) continue;
+        const double z = t.det / ((e0 * t.scale[0] + e1 * t.scale[1]) + e2 * t.scale[2]);
         if (z > near && z < depth_row[x]) {
           depth_row[x] = z;
           image_row[x] = f;
@@ -130,7 +129,7 @@ void shade_row(const float* v, const int32_t* faces, int y, int width, const int
       continue;
     }
     double e[3];
-    for (int k = 0; k < 3; ++k) e[k] = t.e[k][0] * (x + 0.5) + t.e[k][1] * (y + 0.5) + t.e[k][2];
+    for (int k = 0; k < 3; ++k) e[k] = t.at(k, x + 0.5, y + 0.5) * t.scale[k];
     const double total = (e[0] + e[1]) + e[2];
     for (int k = 0; k < 3; ++k) b[k] = float(e[k] / total);
     depth[x] = float(t.det / total);

@@ -75,7 +75,7 @@ def _stride(attributes: Tensor) -> int:
 
 def _indices(faces: Tensor, vertex_count: int) -> Tensor:
     """Faces as the kernels want them; an index out of range would read foreign memory, so it is refused here."""
-    if faces.numel() and not (0 <= int(faces.min()) and int(faces.max()) < vertex_count):
+    if faces.numel() and not (int(faces.min()) >= 0 and int(faces.max()) < vertex_count):
         raise ValueError(f"faces point outside the {vertex_count} vertices")
     return faces.to(torch.int32).contiguous()
 

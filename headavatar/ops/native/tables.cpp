@@ -9,7 +9,7 @@ namespace ha {
 
 namespace {
 
-constexpr i64 kBlock = 2048;  // parameters that stay in the first cache while the K tables or J gradients pass
+constexpr i64 kBlock = 1024;  // parameters whose tables and gradients stay in the first cache while they are needed
 
 // Second moments of entries that are no longer hit decay into denormal numbers, which are a hundred times slower.
 class FlushDenormals {
@@ -92,12 +92,12 @@ HA_API void ha_blend_forward(const BlendArgs* args) {
 #pragma omp parallel for schedule(static)
   for (i64 block = 0; block < ceil_div(a.size, kBlock); ++block) {
     const i64 start = block * kBlock, count = std::min(kBlock, a.size - start);
-    for (i64 b = 0; b < a.frames; ++b) {
-      float* __restrict out = a.blended + b * a.size + start;
-      for (i64 n = 0; n < count; ++n) out[n] = 0;
-      for (i64 k = 0; k < a.count; ++k) {
+    for (i64 b = 0; b < a.frames; ++b) std::fill_n(a.blended + b * a.size + start, count, 0.f);
+    for (i64 k = 0; k < a.count; ++k) {
+      const float* __restrict table = a.tables + k * a.size + start;
+      for (i64 b = 0; b < a.frames; ++b) {
         const float weight = a.weights[b * a.count + k];
-        const float* __restrict table = a.tables + k * a.size + start;
+        float* __restrict out = a.blended + b * a.size + start;
         if (weight != 0.f)
           for (i64 n = 0; n < count; ++n) out[n] += weight * table[n];
       }

@@ -1,8 +1,10 @@
 """Mesh rasterisation in plain torch.
 
-Source: M. Olano, T. Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates", 1997. With vertices
+Source: M. Olano, T. Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates", 1997. With corners
 h = (x z, y z, z), the edge functions e_i(p) = p . (h_j x h_k) are, divided by their sum, the perspective-correct
-barycentric coordinates of pixel p = (x, y, 1), and det(h) / sum e is the depth. Nothing has to be clipped.
+barycentric coordinates of pixel p = (x, y, 1), and det(h) / sum e is the depth. Nothing has to be clipped. They are
+evaluated as z_j z_k times the edge function in the picture's plane, which for usual pixel coordinates is exact in
+double precision, so that faces that meet at an edge or a corner agree on whose a pixel is.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ def visible_faces(vertices: Tensor, faces: Tensor, height: int, width: int, near
     """
     device = vertices.device
     image = torch.full((height * width,), -1, dtype=torch.int32, device=device)
-    normals, determinant = _edge_functions(vertices[faces].double())
+    edges, scale, determinant = _edge_functions(vertices[faces].double())
     x0, x1, y0, y1 = _boxes(vertices[faces].double(), height, width, near)
-    keep = (x1 >= x0) & (y1 >= y0) & torch.isfinite(normals).all(-1).all(-1) & torch.isfinite(determinant)
+    keep = (x1 >= x0) & (y1 >= y0) & torch.isfinite(edges).all(-1).all(-1) & torch.isfinite(determinant)
     keep &= (determinant < 0) if cull else (determinant != 0)
     index = keep.nonzero()[:, 0]
     if len(index) == 0:
         return image.view(height, width)
-    normals = normals[index] * determinant[index].sign()[:, None, None]
-    determinant = determinant[index].abs()
+    sign = determinant[index].sign()[:, None] * scale[index].sign()
+    edges, scale, determinant = edges[index] * sign[..., None], scale[index].abs(), determinant[index].abs()
     x0, x1, y0, y1 = x0[index], x1[index], y0[index], y1[index]
     columns = x1 - x0 + 1
     area = columns * (y1 - y0 + 1)
@@ -44,9 +46,7 @@ def visible_faces(vertices: Tensor, faces: Tensor, height: int, width: int, near
     steps = torch.arange(0, int(total[-1]) + _CANDIDATES, _CANDIDATES, device=device)
     cuts = torch.searchsorted(total, steps, right=True).unique_consecutive()
     for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-        face, pixel, depth = _covered(
-            slice(start, stop), area, columns, x0, y0, normals, determinant, width, near
-        )
+        face, pixel, depth = _covered(slice(start, stop), area, columns, x0, y0, edges, scale, determinant, width, near)
         nearest = best_depth.scatter_reduce(0, pixel, depth, "amin")
         candidate = depth == nearest[pixel]
         # Of faces at equal depth the lowest index wins, also against the faces of earlier pieces, which all are lower.
@@ -58,12 +58,14 @@ def visible_faces(vertices: Tensor, faces: Tensor, height: int, width: int, near
     return image.view(height, width)
 
 
-def _edge_functions(corners: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients (F, 3 edges, 3) of the edge functions and the determinants (F,), of (F, 3, 3) corners."""
-    z = corners[..., 2:]
-    h = torch.cat((corners[..., :2] * z, z), -1)
-    normals = torch.linalg.cross(h[:, [1, 2, 0]], h[:, [2, 0, 1]], dim=-1)
-    return normals, (h[:, 0] * normals[:, 0]).sum(-1)
+def _edge_functions(corners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of (F, 3, 3) corners: planar edge functions (F, 3 edges, 3), their factors (F, 3) and determinants (F,)."""
+    xj, yj, zj = corners[:, [1, 2, 0]].unbind(-1)
+    xk, yk, zk = corners[:, [2, 0, 1]].unbind(-1)
+    edges = torch.stack((yj - yk, xk - xj, xj * yk - xk * yj), -1)
+    scale = zj * zk
+    area = (edges[:, 0, 2] + edges[:, 1, 2]) + edges[:, 2, 2]
+    return edges, scale, scale[:, 0] * corners[:, 0, 2] * area
 
 
 def _boxes(corners: Tensor, height: int, width: int, near: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -89,8 +91,8 @@ def _boxes(corners: Tensor, height: int, width: int, near: float) -> tuple[Tenso
 
 
 def _covered(
-    part: slice, area: Tensor, columns: Tensor, x0: Tensor, y0: Tensor, normals: Tensor, determinant: Tensor,
-    width: int, near: float,
+    part: slice, area: Tensor, columns: Tensor, x0: Tensor, y0: Tensor, edges: Tensor, scale: Tensor,
+    determinant: Tensor, width: int, near: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Faces, pixels and depths of all (face, pixel) pairs that some faces cover."""
     counts = area[part]
@@ -99,11 +101,12 @@ def _covered(
     row = torch.div(offset, columns[face], rounding_mode="floor")
     x = offset - row * columns[face] + x0[face]
     y = row + y0[face]
-    a, b, c = normals[face].unbind(-1)
-    edges = a * (x + 0.5)[:, None] + b * (y + 0.5)[:, None] + c
+    a, b, c = edges[face].unbind(-1)
+    value = a * (x + 0.5)[:, None] + b * (y + 0.5)[:, None] + c
     # A pixel exactly on an edge belongs to one of the two faces that share it: their coefficients differ in sign only.
-    inside = ((edges > 0) | ((edges == 0) & ((a > 0) | ((a == 0) & (b > 0))))).all(-1)
-    depth = determinant[face] / ((edges[:, 0] + edges[:, 1]) + edges[:, 2])
+    inside = ((value > 0) | ((value == 0) & ((a > 0) | ((a == 0) & (b > 0))))).all(-1)
+    value = value * scale[face]
+    depth = determinant[face] / ((value[:, 0] + value[:, 1]) + value[:, 2])
     inside &= depth > near
     return face[inside], (y * width + x)[inside], depth[inside]
 
@@ -121,11 +124,11 @@ def barycentrics(vertices: Tensor, faces: Tensor, face_index: Tensor) -> tuple[T
     height, width = face_index.shape
     seen = face_index >= 0
     rows, columns = seen.nonzero(as_tuple=True)
-    normals, determinant = _edge_functions(vertices[faces[face_index[seen].long()]].double())
+    edges, scale, determinant = _edge_functions(vertices[faces[face_index[seen].long()]].double())
     pixel = torch.stack((columns + 0.5, rows + 0.5, torch.ones_like(rows)), -1).double()
-    edges = (normals * pixel[:, None]).sum(-1)
-    total = edges.sum(-1)
-    bary = vertices.new_zeros(height, width, 3).index_put((rows, columns), (edges / total[:, None]).to(vertices.dtype))
+    value = (edges * pixel[:, None]).sum(-1) * scale
+    total = value.sum(-1)
+    bary = vertices.new_zeros(height, width, 3).index_put((rows, columns), (value / total[:, None]).to(vertices.dtype))
     depth = vertices.new_zeros(height, width).index_put((rows, columns), (determinant / total).to(vertices.dtype))
     return bary, depth
 
