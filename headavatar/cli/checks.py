@@ -44,15 +44,6 @@ _CORE = {  # distribution: module
     "torch": "torch", "numpy": "numpy", "scipy": "scipy", "mediapipe": "mediapipe", "onnxruntime": "onnxruntime",
     "ai-edge-litert": "ai_edge_litert", "safetensors": "safetensors", "ffmpeg-python": "ffmpeg",
 }  # fmt: skip
-_OPTIONAL = {
-    "face-alignment": ("face_alignment", "pip install face-alignment"),
-    "tinycudann": (
-        "tinycudann", "pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch (needs nvcc)"
-    ),
-    "pytorch3d": ("pytorch3d", "pip install git+https://github.com/facebookresearch/pytorch3d (needs nvcc)"),
-    "gsplat": ("gsplat", "pip install gsplat"),
-    "triton": ("triton", "pip install triton, or a CUDA build of torch, which brings it"),
-}  # fmt: skip
 _LIBRARIES = {
     "libEGL": ("libEGL.so.1", "apt-get install libegl1", "mediapipe needs it"),
     "libGLESv2": ("libGLESv2.so.2", "apt-get install libgles2", "mediapipe needs it"),
@@ -90,7 +81,7 @@ def parts() -> list[Part]:
         opencv(),
         ffmpeg(),
         *libraries(),
-        *(package(name, module, needed=False, fix=fix) for name, (module, fix) in _OPTIONAL.items()),
+        package("face-alignment", "face_alignment", needed=False, fix="pip install face-alignment"),
         *kernels(),
         *networks(),
     ]
@@ -157,10 +148,19 @@ def libraries() -> list[Part]:
 
 
 def kernels() -> list[Part]:
-    """Our own kernels: which backend runs where."""
+    """What kernels can run on, and which of it they use."""
     from headavatar.ops import backend
 
-    return [Part(f"kernels: {row['name']}", row["state"], False, row["detail"], row["fix"]) for row in backend.report()]
+    return [
+        Part(
+            part.name,
+            PRESENT if part.present else ABSENT,
+            False,
+            part.detail + ("; in use" if part.used else ""),
+            part.fix,
+        )
+        for part in backend.report()
+    ]
 
 
 def networks() -> list[Part]:

@@ -53,7 +53,7 @@ def run(workspace: Workspace, settings: ReenactSettings, context: RunContext) ->
     motion = driver.motion
     clip = load_clip(workspace, opened.split, opened.with_torso)
     camera = sized(clip.camera, settings.size)
-    context.reporter.info(f"{motion.name} drives; {workspace.name}'s avatar {opened.name!r} is seen.")
+    context.reporter.detail(f"{motion.name} drives; {workspace.name}'s avatar {opened.name!r} is seen.")
 
     interpupil = interpupil_m(opened.avatar.head_model, clip.params.identity)
     source_rest = neutral_frame(motion.params) if settings.src_neutral < 0 else motion.position(settings.src_neutral)
