@@ -3,7 +3,7 @@
 Relative transfer, the default: what the driver does away from the driver's rest is done away from the target's rest.
 
     expression   e = e_t + g · (e_d(t) - e_d)                 g is 1, or the ratio of the two clips' ranges
-    blink        rest ↦ rest and closed ↦ closed, linear between
+    lids         the gap's closing goes rest ↦ rest and closed ↦ closed, linear between; the blink makes up the rest
     rotations    R = R_t · (R_d⁻¹ · R_d(t))                   composed, as rotations do not subtract
     translation  x, y scaled by the inter-pupil distances' ratio, z by the depths' ratio
 
@@ -21,9 +21,9 @@ import numpy as np
 
 from headavatar.head.rotations import axis_angle_to_matrix_np, matrix_to_axis_angle_np
 from headavatar.reenact.motion import Motion
+from headavatar.render.neutral import lid_closing
 from headavatar.scene import ARKIT_NAMES, Array, HeadParams
 
-BLINKS = tuple(ARKIT_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight"))
 _GAIN_LIMITS = (0.5, 2.0)
 _MOVES = 0.08
 """A coefficient that spans less than this over a clip says nothing about its range."""
@@ -114,20 +114,25 @@ def _expressions(
         known = (reach_d > _MOVES) & (reach_t > _MOVES)
         gain[known] = np.clip(reach_t[known] / reach_d[known], *_GAIN_LIMITS)
     result = rest_t + gain * (moving.expression - rest_d)
-    for i in BLINKS:
-        blink = moving.expression[:, i].astype(np.float64)
-        closed_d, closed_t = _closed(blink, rest_d[i]), _closed(target.expression[:, i], rest_t[i])
-        result[:, i] = np.interp(blink, [0.0, rest_d[i], closed_d], [0.0, rest_t[i], closed_t])
-        result[:, i] += np.maximum(blink - closed_d, 0.0)
-    return np.clip(result, 0.0, 1.0)
+    result = np.clip(result, 0.0, 1.0)
+    for side in ("Left", "Right"):
+        driver_closing = lid_closing(moving.expression, side)
+        low_d, low_t = lid_closing(rest_d[None], side)[0], lid_closing(rest_t[None], side)[0]
+        high_d = _closed(driver_closing, low_d)
+        high_t = _closed(lid_closing(target.expression, side), low_t)
+        wanted = np.interp(driver_closing, [low_d, high_d], [low_t, high_t])
+        wanted += np.minimum(driver_closing - low_d, 0.0) + np.maximum(driver_closing - high_d, 0.0)
+        blink = ARKIT_NAMES.index(f"eyeBlink{side}")
+        result[:, blink] = np.clip(result[:, blink] + wanted - lid_closing(result, side), 0.0, 1.0)
+    return result
 
 
-def _closed(blink: Array, rest: float) -> float:
-    """The blink coefficient at which a person's lids meet: what the clip's strongest frames show.
+def _closed(closing: Array, rest: float) -> float:
+    """The closing at which a person's lids are tracked to meet: what the clip's strongest frames show.
 
     A clip without a blink shows less; then 0.6, where tracked lids usually meet.
     """
-    return float(np.clip(max(np.quantile(blink, 0.99), 0.6), rest + 0.05, 1.05))
+    return float(np.clip(max(np.quantile(closing, 0.99), 0.6), rest + 0.05, 1.1))
 
 
 def _compose(moving: Array, driver_rest: Array, target_rest: Array) -> Array:
