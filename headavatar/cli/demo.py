@@ -11,6 +11,7 @@ from headavatar.cli.options import Common, stage_verb
 
 _AVATAR = "nerf-blendshape"
 _TAIL = f"{_AVATAR}-tail"
+_SHOWN, _DRIVEN = "0:150", "300:450"  # of about 600 frames: enough to see, and quick
 
 
 def register(app: typer.Typer) -> None:
@@ -38,10 +39,10 @@ def register(app: typer.Typer) -> None:
             Request("eval", {"avatar": _AVATAR}),
             Request("fit", {"name": _TAIL, "split": "tail"}),
             Request("eval", {"avatar": _TAIL}),
-            Request("render", {"avatar": _AVATAR}),
-            Request("reenact", {"avatar": _AVATAR, "src": str(workspace.root)}),
+            Request("render", {"avatar": _AVATAR, "mode": "self", "frames": _SHOWN}),
+            Request("reenact", {"avatar": _AVATAR, "src": str(workspace.root), "frames": _DRIVEN}),
             Request("export", {"format": "glb"}),
-            Request("export", {"format": "mp4", "avatar": _AVATAR}),
+            Request("export", {"format": "mp4", "avatar": _AVATAR, "frames": _SHOWN}),
             Request("report"),
         ]
         session.bring_up(workspace, common, wanted)
