@@ -100,6 +100,11 @@ def parse_probe(text: str, path: Path) -> VideoInfo:
     """Take a video's facts from what `ffmpeg -i` prints."""
     streams = re.findall(r"Stream #\S+.*?: (Video|Audio|Subtitle|Data): (.*)", text)
     if not streams:
+        if "moov atom not found" in text:
+            raise InputError(
+                f"{path} is cut short", why="its index, which MP4 files often keep at the end, is missing",
+                fix="copy or record it again",
+            )  # fmt: skip
         reason = next((line for line in reversed(text.splitlines()) if "rror" in line or "nvalid" in line), "")
         raise InputError(f"{path} is not a video", why=f"ffmpeg says: {reason.strip() or text.strip()}", fix=READABLE)
     pictures = [line for kind, line in streams if kind == "Video" and "(attached pic)" not in line]

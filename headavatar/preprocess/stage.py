@@ -31,6 +31,8 @@ from headavatar.workspace.store import Workspace
 
 COMPLETE = "complete"
 """Name of the file in the partial work that says that every picture is made and may be moved to its place."""
+COMPLETE_SHARE = 0.8
+"""A video of which less than this share of the announced frames decodes is said to break off."""
 PUBLISHED = ("frames", "mattes", "head_mattes", "parsing", "normals")
 BACKGROUND = "background.png"
 
@@ -58,6 +60,9 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     clock = _Clock()
 
     seen = scan(video, info, selection, networks_at["face_landmarker"], partial / "scan", context.reporter)
+    expected = decode.expected_frames(info, selection)
+    if expected and len(seen) < COMPLETE_SHARE * expected:
+        context.reporter.warn(f"{video.name} breaks off: {len(seen)} of about {expected} frames decode, and are used")
     which, comparable = follow_subject(seen)
     rows = np.arange(len(seen))
     picture_points, scores, poses, sharpness = (
@@ -138,7 +143,8 @@ def _unusable(video: Path, frames: int, seen: str) -> InputError:
     return InputError(
         f"{video.name} has too few usable frames",
         why=f"{seen}; at least {MINIMUM_USABLE_FRAMES} must show one whole, sharp face",
-        fix="film one person, face to the camera, well lit, for ten seconds or more",
+        fix="film one person, face to the camera, well lit, for ten seconds or more; or take more of its frames "
+        "(--start, --every, --max-frames)",
     )
 
 
