@@ -69,6 +69,12 @@ def test_an_edit_of_config_makes_stale_what_it_touches(workspace: Workspace, vid
     assert workspace.read_json("track/quality.json") == {"sharpness": 2.5}
 
 
+def test_without_config_what_was_recorded_holds(workspace: Workspace, video: Path) -> None:
+    go(workspace, Request("preprocess", {"video": str(video), "size": "256"}), Request("fit", {"rays": "8"}))
+    workspace.path(layout.CONFIG).unlink()
+    assert go(workspace, Request("render")) == ["render.fake"]
+
+
 def test_settings_that_change_nothing_make_nothing_stale(workspace: Workspace, video: Path) -> None:
     made(workspace, video)
     moved = video.rename(video.with_name("b.mp4"))

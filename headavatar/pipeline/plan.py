@@ -172,11 +172,11 @@ class Planner:
             instance = ""
         if key in self.steps:
             return self.steps[key]
-        resolved = self._resolve(spec, key, request, values)
+        record, damage = self._record(key)
+        resolved = self._resolve(spec, key, request, values, record)
         if "fit" in spec.all_upstream(resolved.settings) and not resolved.settings.avatar:
             values["avatar"], note = self._default_avatar(spec, values)
-            resolved = self._resolve(spec, key, request, values)
-        record, damage = self._record(key)
+            resolved = self._resolve(spec, key, request, values, record)
         started = rec.load_started(self.workspace, key)
         upstream, waiting = self._upstream(spec, request, resolved)
         models = _model_digests(spec.models(resolved.settings))
@@ -235,8 +235,12 @@ class Planner:
             return names[0], f"{spec.name}: avatar {names[0]}, the newest of {len(names)}; choose with --avatar"
         return (names[0], "") if names else self._default_avatar(stage_spec("fit"), {})
 
-    def _resolve(self, spec: StageSpec, key: str, request: Request, values: Mapping[str, Any]) -> st.Resolved:
+    def _resolve(
+        self, spec: StageSpec, key: str, request: Request, values: Mapping[str, Any], record: rec.Record | None
+    ) -> st.Resolved:
         known = self.config.get(key, StageConfig())
+        if key not in self.config and record is not None and not request.asked:  # somebody deleted its table
+            known = StageConfig(None, record.seed, st.flat_known(spec, record.settings))
         where = {name: f"{layout.CONFIG} [{key}]" for name in known.values if name not in values}
         preset, seed = known.preset, known.seed
         if request.preset and (request.asked or key not in self.config):

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headavatar.errors import EnvironmentFault, HeadAvatarError, InputError, OutOfMemory, QualityGateError
+from headavatar.errors import (
+    EnvironmentFault,
+    HeadAvatarError,
+    InputError,
+    OutOfMemory,
+    QualityGateError,
+    WorkspaceError,
+)
 from headavatar.pipeline.plan import CURRENT, Request, Step, plan, stage_version
 from headavatar.progress import Reporter, RunContext
 from headavatar.workspace import Workspace, layout
@@ -20,6 +27,7 @@ from headavatar.workspace import records as rec
 from headavatar.workspace import settings as st
 from headavatar.workspace.atomic import DISK_ERRORS, write_error
 from headavatar.workspace.config import write_config
+from headavatar.workspace.discovery import resolve_name
 from headavatar.workspace.lock import locked
 from headavatar.workspace.runlog import RunLog
 
@@ -112,6 +120,10 @@ def _bring_up(workspace: Workspace, step: Step, reporter: Reporter, device: str,
 
 
 def _missing_input(name: str) -> None:
+    if resolve_name(name) is not None:
+        raise WorkspaceError(
+            f"{name} is not tracked yet.", why="Its motion is not known.", fix=f"Run `headavatar track -w {name}`."
+        )
     if Path(name).is_dir():
         raise InputError(f"{name} cannot be read as a file.", why="It is a folder.", fix="Name a video.")
     raise InputError(f"{name} cannot be read.", why="There is no such file.", fix="Check the path.")

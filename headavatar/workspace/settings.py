@@ -126,6 +126,15 @@ def flat_dict(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def flat_known(spec: StageSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded settings that the stage still has."""
+    values = flat_dict(settings)
+    known = {name: values[name] for name in field_types(spec.settings) if name in values}
+    extension = spec.extension(spec.settings(**known))
+    extra = field_types(extension.settings) if extension is not None else {}
+    return {name: value for name, value in values.items() if name in known or name in extra}
+
+
 def _preset(stage: str, presets: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     if name in presets:
         return presets[name]
