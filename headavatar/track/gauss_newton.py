@@ -101,7 +101,7 @@ def solve_bounded(blocks: Tensor, bands: Tensor, gradient: Tensor, lower: Tensor
     Returns:
         (T, D) step, float64.
     """
-    held = ((lower >= 0) & (gradient > 0)) | ((upper <= 0) & (gradient < 0))
+    held = (lower == upper) | ((lower >= 0) & (gradient > 0)) | ((upper <= 0) & (gradient < 0))
     step = torch.zeros_like(gradient)
     for _ in range(_BOUND_ROUNDS):
         step = _solve_held(blocks, bands, gradient, torch.where(held, step, 0.0), held)

@@ -24,6 +24,7 @@ from headavatar.track.settings import LandmarkWeights
 
 CHUNK = 48
 RIGID = 6
+_FIRM = 1e12
 
 
 @dataclass(frozen=True)
@@ -220,20 +221,29 @@ class LandmarkFit:
         zeros = torch.zeros(len(self.surface.identity_basis)), torch.zeros(len(self.surface.template), 3)
         return Person(*zeros, self.focal_prior)
 
-    def fit_person(self, frames: Tensor, iterations: int) -> tuple[Person, Motion]:
-        """Identity, focal length and offsets from some frames, their motion as a by-product."""
+    def fit_person(
+        self, frames: Tensor, iterations: int, start: tuple[Person, Motion] | None = None
+    ) -> tuple[Person, Motion]:
+        """Identity, focal length and offsets from some frames, their motion as a by-product.
+
+        Args:
+            frames: (n,) the frames to look at.
+            iterations: Gauss-Newton steps.
+            start: a person, and a motion of all frames whose poses and whose focal length hold; nothing by default.
+        """
         seen, w = self.seen[frames], self.weights
-        person = self.stranger()
-        motion = initial_motion(self.model, person, seen)
+        posed = start is not None
+        person = start[0] if start else self.stranger()
+        motion = start[1][frames] if start else initial_motion(self.model, person, seen)
         count = len(frames)
         for iteration in range(iterations):
             system = self.assemble(person, motion, seen, with_person=True)
             assert system.shared_gradient is not None
             prior = torch.full((len(system.shared_gradient),), w.identity * count, dtype=torch.float64)
-            prior[-1] = w.focal * count
-            state = torch.cat([person.identity.double(), torch.tensor([np.log(person.focal / self.focal_prior)])])
-            lower, upper = self._room(motion)
-            held = ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0))
+            prior[-1] = _FIRM if posed else w.focal * count
+            state = torch.cat([person.identity.double(), torch.zeros(1).double() if posed else torch.tensor([np.log(person.focal / self.focal_prior)])])
+            lower, upper = self._room(motion, posed)
+            held = (lower == upper) | ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0))
             given = torch.zeros_like(system.gradient)
             for _ in range(3):
                 shared, own = _eliminate(system, prior, prior * state, given, held)
@@ -243,7 +253,7 @@ class LandmarkFit:
             motion = advance(motion, own)
             focal = person.focal * float(torch.exp(shared[-1].clamp(-0.2, 0.2)))
             person = replace(person, identity=(state + shared)[:-1].float(), focal=focal)
-            if iteration >= 2:  # not before the pose is right: offsets would absorb its error
+            if posed or iteration >= 2:  # not before the pose is right: offsets would absorb its error
                 person = replace(person, offset=self._fit_offset(person, motion, seen))
         return person, motion
 
@@ -268,8 +278,8 @@ class LandmarkFit:
         prior = self.weights.offset * len(motion) * torch.eye(3, dtype=torch.float64)
         return -torch.linalg.solve(block + prior, torch.einsum("tlij,tli->lj", turned, pull).double()).float()
 
-    def fit_motion(self, person: Person, motion: Motion, iterations: int) -> Motion:
-        """Pose and expression of all frames with the person held fixed."""
+    def fit_motion(self, person: Person, motion: Motion, iterations: int, posed: bool = False) -> Motion:
+        """Pose and expression of all frames with the person held fixed; with `posed`, the expression alone."""
         w = self.weights
         strength = torch.cat(
             [torch.full((3,), w.smooth_rotation), torch.full((3,), w.smooth_translation),
@@ -283,12 +293,12 @@ class LandmarkFit:
             add_smoothness(
                 bands, system.gradient, torch.zeros_like(system.gradient), strength, self.seen.times_s, differences
             )
-            motion = advance(motion, solve_bounded(system.blocks, bands, system.gradient, *self._room(motion)))
+            motion = advance(motion, solve_bounded(system.blocks, bands, system.gradient, *self._room(motion, posed)))
         return motion
 
-    def _room(self, motion: Motion) -> tuple[Tensor, Tensor]:
-        """(T, D) least and greatest step: expressions stay in [0, 1], poses are free."""
-        free = torch.full((len(motion), RIGID), torch.inf)
+    def _room(self, motion: Motion, posed: bool) -> tuple[Tensor, Tensor]:
+        """(T, D) least and greatest step: expressions stay in [0, 1], poses are free, or do not move if `posed`."""
+        free = torch.full((len(motion), RIGID), 0.0 if posed else torch.inf)
         return torch.cat([-free, -motion.expression], 1).double(), torch.cat([free, 1 - motion.expression], 1).double()
 
 

@@ -27,6 +27,9 @@ from headavatar.track.surfels import Surfels, seen_by_view
 CHUNK = 24
 HEAD_CLASSES = ("hair", "body_skin", "face_skin", "other")
 _GAIN_PRIOR = 0.02
+_SWEEPS = 3
+_TOE = 0.05
+"""Added to colors before their logarithm is taken, so that noise in the dark does not count."""
 _MAX_STEP = torch.tensor([0.05, 0.05, 0.05, 0.01, 0.01, 0.03], dtype=torch.float64)
 
 
@@ -79,10 +82,33 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Colors:
-    """Colors of the surfels: mean (N, 3) in [0, 1], and how much was seen of each, (N,) in [0, 1]."""
+    """What the surfels look like.
+
+    Attributes:
+        mean: (N, 3) logarithms of the colors, a toe added, under light that is the same everywhere.
+        confidence: (N,) in [0, 1], how much was seen of each.
+        light: (9, 3) added to the logarithm by the direction that a surfel faces in world space, in spherical harmonics:
+            the lamps stay where they are while the head turns.
+    """
 
     mean: Tensor
     confidence: Tensor
+    light: Tensor
+
+    def expected(self, harmonics: Tensor) -> Tensor:
+        """(B, N, 3) colors in [0, 1] that frames should show, of surfels that face as the (B, N, 9) harmonics say."""
+        return (self.mean + harmonics @ self.light).exp() - _TOE
+
+
+@dataclass(frozen=True)
+class _View:
+    """Surfels as B frames see them: world points and arms (B, N, 3), pixels (B, N, 2), weights (B, N), (B, N, 9)."""
+
+    world: Tensor
+    arm: Tensor
+    pixels: Tensor
+    weight: Tensor
+    harmonics: Tensor
 
 
 class PhotometricFit:
@@ -101,6 +127,7 @@ class PhotometricFit:
         self, surfels: Surfels, pictures: Pictures, vertices: Tensor, faces: Tensor, train: Tensor, anchor: Anchor
     ) -> None:
         self.surfels, self.pictures, self.train, self.anchor = surfels, pictures, train, anchor
+        self.lit = True
         self.seen, self.view = seen_by_view(
             surfels, vertices, faces, anchor.motion.rotation, anchor.motion.translation
         )
@@ -119,39 +146,58 @@ class PhotometricFit:
             motion = self._move(pictures, motion, colors, step)
         return motion, before, self.psnr(pictures, motion, colors)
 
-    def _views(self, motion: Motion, pictures: Pictures, frames: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """World points, arms, pixels and weights (B, N) of some frames."""
+    def _views(self, motion: Motion, pictures: Pictures, frames: slice) -> _View:
         rotation = motion.rotation[frames]
         arm = self.points[frames] @ rotation.transpose(1, 2)
         world = arm + motion.translation[frames, None]
         toward = -torch.nn.functional.normalize(world, dim=-1)
-        facing = ((self.surfels.normals @ rotation.transpose(1, 2)) * toward).sum(-1)
+        normals = self.surfels.normals @ rotation.transpose(1, 2)
+        facing = (normals * toward).sum(-1)
         pixels = project(world, pictures.focal, pictures.center)
         weight = self.seen[self.view[frames]] * ((facing - 0.15) / 0.85).clamp(min=0)
         trust = torch.from_numpy(pictures.trust[frames]).float()[:, None] / 255
         weight = weight * (sample(trust, pixels)[:, 0] > 0.9)
-        return world, arm, pixels, weight * self.surfels.rigidity
+        return _View(world, arm, pixels, weight * self.surfels.rigidity, harmonics(normals))
 
     def gather(self, pictures: Pictures, motion: Motion) -> Colors:
-        """The colors that the training frames agree on, by a robust mean, each frame's exposure evened out."""
-        mean, total = torch.zeros(len(self.surfels), 3), torch.zeros(len(self.surfels))
-        for robust in (False, True):
-            heap, total = torch.zeros_like(mean), torch.zeros_like(total)
+        """The colors and the light that the training frames agree on, robustly, each frame's exposure evened out."""
+        count = len(self.surfels)
+        colors = Colors(torch.zeros(count, 3), torch.zeros(count), torch.zeros(9, 3))
+        for sweep in range(_SWEEPS):
+            total, heap = torch.zeros(count), torch.zeros(count, 3)
+            basis_heap, basis_square = torch.zeros(count, 8), torch.zeros(8, 8)
+            mixed = torch.zeros(8, 3)
             for frames in chunks(len(motion)):
                 kept = self.train[frames]
                 if not kept.any():
                     continue
-                _, _, pixels, weight = self._views(motion, pictures, frames)
-                seen = sample(images_of(pictures, frames), pixels).transpose(1, 2)
-                weight = weight * kept[:, None]
-                if robust:
-                    gain, bias = exposure(mean, seen, weight)
+                view = self._views(motion, pictures, frames)
+                seen = sample(images_of(pictures, frames), view.pixels).transpose(1, 2)
+                weight = view.weight * kept[:, None]
+                if sweep:
+                    expected = colors.expected(view.harmonics)
+                    gain, bias = exposure(expected, seen, weight)
                     seen = (seen - bias[:, None]) / gain[:, None]
-                    weight = weight * cauchy(seen - mean, 0.06)
-                heap += (weight[..., None] * seen).sum(0)
+                    weight = weight * cauchy(seen - expected, 0.06)
+                tone = (seen.clamp(min=0) + _TOE).log()
+                heap += (weight[..., None] * tone).sum(0)
                 total += weight.sum(0)
-            mean = heap / total.clamp(min=1e-6)[:, None]
-        return Colors(mean, (total / (0.02 * float(self.train.sum())).__abs__()).clamp(max=1))
+                turned = view.harmonics[..., 1:]
+                weighted = weight[..., None] * turned
+                basis_heap += weighted.sum(0)
+                basis_square += weighted.flatten(0, 1).T @ turned.flatten(0, 1)
+                mixed += weighted.flatten(0, 1).T @ tone.flatten(0, 1)
+            some = total.clamp(min=1e-6)[:, None]
+            # every surfel's own color is eliminated: the light is what is left when the same skin turns in it
+            matrix = basis_square - basis_heap.T @ (basis_heap / some)
+            right = mixed - basis_heap.T @ (heap / some)
+            light = torch.zeros(9, 3)
+            if self.lit:
+                prior = 1e-3 * basis_square.trace() / 8 * torch.eye(8)
+                light[1:] = torch.linalg.solve(matrix + prior, right)
+            mean = (heap - basis_heap @ light[1:]) / some
+            colors = Colors(mean, (total / (0.02 * float(self.train.sum()))).clamp(max=1), light)
+        return colors
 
     def _move(self, pictures: Pictures, motion: Motion, colors: Colors, step: PhotometricStep) -> Motion:
         blocks, gradient = [], []
@@ -178,12 +224,13 @@ class PhotometricFit:
     def _normal(
         self, pictures: Pictures, motion: Motion, colors: Colors, frames: slice, robust: float
     ) -> tuple[Tensor, Tensor]:
-        world, arm, pixels, weight = self._views(motion, pictures, frames)
-        images = images_of(pictures, frames)
+        view = self._views(motion, pictures, frames)
+        pixels, images = view.pixels, images_of(pictures, frames)
         seen = sample(images, pixels).transpose(1, 2)
-        weight = weight * colors.confidence
-        gain, bias = exposure(colors.mean, seen, weight)
-        residual = seen - (colors.mean * gain[:, None] + bias[:, None])
+        weight = view.weight * colors.confidence
+        expected = colors.expected(view.harmonics)
+        gain, bias = exposure(expected, seen, weight)
+        residual = seen - (expected * gain[:, None] + bias[:, None])
         weight = weight * cauchy(residual, robust) / robust**2
         step = 0.75
         across = torch.tensor([step, 0.0])
@@ -191,8 +238,8 @@ class PhotometricFit:
         by_x = (sample(images, pixels + across) - sample(images, pixels - across)).transpose(1, 2) / (2 * step)
         by_y = (sample(images, pixels + down) - sample(images, pixels - down)).transpose(1, 2) / (2 * step)
         slopes = torch.stack([by_x, by_y], -1)
-        by_point = projection_jacobian(world, pictures.focal)
-        jacobian = torch.cat([cross_jacobian(by_point, arm), by_point], -1)
+        by_point = projection_jacobian(view.world, pictures.focal)
+        jacobian = torch.cat([cross_jacobian(by_point, view.arm), by_point], -1)
         rows = slopes @ jacobian  # (B, N, 3 colors, 6)
         weighted = (rows * weight[..., None, None]).flatten(1, 2)
         block = weighted.transpose(1, 2) @ rows.flatten(1, 2)
@@ -203,11 +250,12 @@ class PhotometricFit:
         """(T,) PSNR of the surfels' colors against the pictures, exposure evened out."""
         errors = []
         for frames in chunks(len(motion)):
-            _, _, pixels, weight = self._views(motion, pictures, frames)
-            weight = weight * colors.confidence
-            seen = sample(images_of(pictures, frames), pixels).transpose(1, 2)
-            gain, bias = exposure(colors.mean, seen, weight)
-            squared = (seen - (colors.mean * gain[:, None] + bias[:, None])).square().mean(-1)
+            view = self._views(motion, pictures, frames)
+            weight = view.weight * colors.confidence
+            seen = sample(images_of(pictures, frames), view.pixels).transpose(1, 2)
+            expected = colors.expected(view.harmonics)
+            gain, bias = exposure(expected, seen, weight)
+            squared = (seen - (expected * gain[:, None] + bias[:, None])).square().mean(-1)
             errors.append((weight * squared).sum(1) / weight.sum(1).clamp(min=1e-6))
         return -10 * torch.log10(torch.cat(errors).clamp(min=1e-8))
 
@@ -236,8 +284,14 @@ def cauchy(residual: Tensor, scale: float) -> Tensor:
     return 1 / (1 + residual.square().sum(-1) / scale**2)
 
 
+def harmonics(normals: Tensor) -> Tensor:
+    """(..., 9) spherical harmonics up to the second order of unit vectors, without their constants."""
+    x, y, z = normals.unbind(-1)
+    return torch.stack([torch.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1], -1)
+
+
 def exposure(mean: Tensor, seen: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gain and bias (B, 3) that bring the mean colors (N, 3) nearest to the seen ones (B, N, 3), held near 1 and 0."""
+    """Gain and bias (B, 3) that bring the expected colors (B, N, 3) nearest to the seen ones (B, N, 3), held near 1 and 0."""
     weight = (weight / weight.sum(1, keepdim=True).clamp(min=1e-6))[..., None]
     x_mean, y_mean = (weight * mean).sum(1), (weight * seen).sum(1)
     x, y = mean - x_mean[:, None], seen - y_mean[:, None]
