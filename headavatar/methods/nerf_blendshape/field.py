@@ -15,8 +15,6 @@ DENSITY_SCALE = 250.0
 
 HARMONICS = 4
 """Bands of spherical harmonics of the view direction."""
-SHIFT = -3.0
-"""Added to the raw density: the unseen volume starts transparent."""
 
 
 @dataclass
@@ -76,17 +74,3 @@ class Field:
 
         return Field(spec, state["tables"], matrices("sigma_network."), matrices("color_network."))
 
-
-@torch.no_grad()
-def density(field: Field, coefficients: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Densities of points under one expression.
-
-    Args:
-        coefficients: (K,).
-        positions: (N, 3) in the cube.
-    Returns:
-        (N,) in units of `DENSITY_SCALE` per metre.
-    """
-    blended = ops.blend_tables(coefficients[None], field.tables)[0]
-    raw = ops.fused_mlp(ops.hash_encode(positions, blended, field.spec), field.sigma_weights)
-    return torch.nn.functional.softplus(raw[:, 0] + SHIFT)

@@ -25,13 +25,15 @@ class Shaded:
     Attributes:
         rgb: (R, 3), alpha: (R,).
         depth: (R,) alpha-weighted distance along the ray, cube units.
-        samples: how many were taken.
+        positions: (N, 3) of the samples, in the cube.
+        weights: (N,) share of its ray's light that each sample gave, without gradients.
     """
 
     rgb: torch.Tensor
     alpha: torch.Tensor
     depth: torch.Tensor
-    samples: int
+    positions: torch.Tensor
+    weights: torch.Tensor
 
 
 def shade(
@@ -47,7 +49,8 @@ def shade(
         occupied: (G, G, G) bool.
         samples: most samples on a ray.
         cube_side: metres.
-        jitter: (seed, step) that place the samples at random; in the middle of their strata where None.
+        jitter: (seed, step) that place the samples at random, in training; in the middle of their strata where None,
+            and `weights` is left empty.
     """
     seed, step = jitter or (0, 0)
     rays = ops.sample_rays(
@@ -61,7 +64,16 @@ def shade(
         rays.positions, blended, ops.spherical_harmonics(directions, HARMONICS), rays.ray_index, field.sigma_weights,
         field.color_weights, field.spec, frame_offsets=rays.ray_offsets[starts],
     )  # fmt: skip
-    picture = ops.composite(
-        sigma, rgb, rays.deltas * (cube_side * DENSITY_SCALE), rays.distances, rays.ray_offsets
-    )
-    return Shaded(picture.rgb, picture.alpha, picture.depth, len(rays.positions))
+    lengths = rays.deltas * (cube_side * DENSITY_SCALE)
+    picture = ops.composite(sigma, rgb, lengths, rays.distances, rays.ray_offsets)
+    weights = ray_weights(sigma.detach() * lengths, rays.ray_index, rays.ray_offsets) if jitter else sigma[:0]
+    return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights)
+
+
+def ray_weights(optical: torch.Tensor, ray_index: torch.Tensor, ray_offsets: torch.Tensor) -> torch.Tensor:
+    """(N,) share of its ray's light that each sample gives, from (N,) optical depths."""
+    before = optical.double().cumsum(0) - optical
+    if len(before) == 0:
+        return optical
+    first = before[ray_offsets[:-1].clamp_max(len(before) - 1)]
+    return (torch.exp(first[ray_index.long()] - before) * -torch.expm1(-optical)).float()

@@ -6,7 +6,7 @@ Three cuts, each a grid over the same cube in head space:
   as the head's turns allow;
 * the shell: voxels near the tracked mesh in some training frame, near meaning a centimetre at the face and several at
   the scalp, where hair stands off. It cuts the hull's cone in front of a face that never turned;
-* the density: once the field has taken shape, voxels where some expression of training is not empty.
+* the sight: once the field has taken shape, voxels that some ray of training saw something in.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy as np
 import torch
 
 from ...scene import Array, Camera, HeadParams
-from .field import DENSITY_SCALE, Field, density
 from .rays import Cube, head_to_camera
 
 HULL_FRAMES = 64
 SHELL_FRAMES = 24
-INSIDE = 0.9
-"""Share of frames whose matte must hold a voxel of the head; below the chin, which moves by itself, half of that."""
+INSIDE, INSIDE_NECK = 0.9, 0.15
+"""Share of frames whose matte must hold a voxel of the head; far fewer below the chin, where the neck moves by itself
+and clothes cover it now and then."""
 
-VOXEL_M, FAINT = 0.003, 0.01
-"""A voxel of this edge that hides no more than this share of what is behind it counts as empty."""
+SEEN = 0.05
+"""A voxel counts as seen where a sample in it gave this share of its ray's light."""
 
 
 def farthest(points: Array, count: int) -> Array:
@@ -100,13 +100,16 @@ def voxel_centers(grid: int) -> Array:
 
 
 def dilate(occupied: torch.Tensor, voxels: int) -> torch.Tensor:
-    """(G, G, G) bool grown by a cube of `voxels` to each side, axis by axis."""
-    grown = occupied[None, None].to(torch.float32)
+    """(G, G, G) bool grown by a cube of `voxels` to each side."""
+    grown = occupied.to(torch.int32)
     for axis in range(3):
-        kernel, padding = [1, 1, 1], [0, 0, 0]
-        kernel[axis], padding[axis] = 2 * voxels + 1, voxels
-        grown = torch.nn.functional.max_pool3d(grown, kernel, stride=1, padding=padding)
-    return grown[0, 0] > 0.5
+        # A running sum tells whether a window holds anything, whatever the window's width.
+        padding = [0, 0] * (2 - axis) + [voxels + 1, voxels]
+        total = torch.nn.functional.pad(grown, padding).cumsum(axis, dtype=torch.int32)
+        length = grown.shape[axis]
+        ahead = total.narrow(axis, 2 * voxels + 1, length)
+        grown = (ahead - total.narrow(axis, 0, length) > 0).to(torch.int32)
+    return grown.bool()
 
 
 def shell(points: Array, hairy: Array, cube: Cube, grid: int, shell_m: float, hair_m: float) -> torch.Tensor:
@@ -141,12 +144,14 @@ def carve(
         candidates: (G, G, G) bool.
         mattes: (H, W) uint8 of the frames in `params`.
         valid: (H, W) bool; pixels that the picture does not hold rule nothing out.
-        chin_y: height of the chin in head space, metres; below it half as many frames must agree.
+        chin_y: height of the chin in head space, metres; below it few frames need to agree.
     Returns:
         (G, G, G) bool.
     """
-    grid = candidates.shape[0]
-    index = np.flatnonzero(candidates.numpy().reshape(-1))
+    # Voxels of twice the edge: the mattes are grown by more than that, and the work falls to an eighth.
+    coarse = torch.nn.functional.max_pool3d(candidates[None, None].float(), 2, ceil_mode=True)[0, 0] > 0
+    grid = coarse.shape[0]
+    index = np.flatnonzero(coarse.numpy().reshape(-1))
     centers = cube.to_head(voxel_centers(grid)[index]).astype(np.float32)
     rotation, translation = head_to_camera(params, camera)
     height, width = valid.shape
@@ -165,39 +170,48 @@ def carve(
         votes += counts
         inside += counts & (grown[v, u] > 0)
     share = inside / np.maximum(votes, 1)
-    kept = np.where(centers[:, 1] >= chin_y, share >= INSIDE, share >= INSIDE / 2) & (votes > 0)
+    kept = np.where(centers[:, 1] >= chin_y, share >= INSIDE, share >= INSIDE_NECK) & (votes > 0)
     carved = np.zeros(grid**3, bool)
     carved[index[kept]] = True
-    return torch.from_numpy(carved.reshape((grid,) * 3))
+    full = torch.from_numpy(carved.reshape((grid,) * 3))
+    for axis in range(3):
+        full = full.repeat_interleave(2, axis).narrow(axis, 0, candidates.shape[axis])
+    return full & candidates
 
 
 def hairy_vertices(head: Any) -> Array:
-    """(V,) bool: the vertices that hair may cover, scalp and ears."""
+    """(V,) bool: the vertices that hair may cover, scalp and ears, and the neck, which is wider than the mesh's."""
     regions = head.regions
     hairy = np.zeros(head.vertex_count, bool)
-    for name in ("scalp", "ears"):
+    for name in ("scalp", "ears", "neck"):
         if name in regions:
             hairy |= np.asarray(regions[name], bool)
     return hairy
 
 
-def cut_by_density(occupied: torch.Tensor, field: Field, coefficients: torch.Tensor) -> torch.Tensor:
-    """Keep the voxels that hold something under at least one of some expressions, and their neighbours.
+class Sight:
+    """Which voxels training rays have seen: the largest weight that any sample in them had.
 
     Args:
-        occupied: (G, G, G) bool.
-        field: evaluated at the voxels' centers.
-        coefficients: (n, K) expressions of training that lie far from each other.
-    Returns:
-        (G, G, G) bool, a subset of `occupied`.
+        grid: voxels along an edge.
+        device: where it is kept.
     """
-    grid = occupied.shape[0]
-    index = torch.nonzero(occupied.reshape(-1))[:, 0]
-    centers = torch.from_numpy(voxel_centers(grid)).to(occupied.device)[index]
-    densest = torch.zeros(len(index), device=occupied.device)
-    for row in coefficients:
-        densest = torch.maximum(densest, density(field, row, centers))
-    # A voxel is kept where it would hide more than a percent of what is behind it.
-    kept = torch.zeros(grid**3, dtype=torch.bool, device=occupied.device)
-    kept[index] = densest * DENSITY_SCALE * VOXEL_M > FAINT
-    return dilate(kept.reshape(occupied.shape), 1) & occupied
+
+    def __init__(self, grid: int, device: str) -> None:
+        self.weight = torch.zeros(grid**3, device=device)
+        self.grid = grid
+
+    @torch.no_grad()
+    def add(self, positions: torch.Tensor, weights: torch.Tensor) -> None:
+        """Take note of samples: (N, 3) positions in the cube and (N,) shares of their rays' light."""
+        cells = (positions * self.grid).to(torch.int64).clamp_(0, self.grid - 1)
+        index = (cells[:, 0] * self.grid + cells[:, 1]) * self.grid + cells[:, 2]
+        self.weight.scatter_reduce_(0, index, weights, "amax")
+
+    def cut(self, occupied: torch.Tensor, margin: int) -> torch.Tensor:
+        """Keep the occupied voxels that were seen under some expression of training, and those near them.
+
+        What lies hidden inside the head goes as well as what is empty, so samples gather at the surface.
+        """
+        seen = (self.weight > SEEN).reshape(occupied.shape)
+        return dilate(seen, margin) & occupied

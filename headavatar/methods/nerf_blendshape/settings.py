@@ -35,7 +35,7 @@ class NerfBlendshapeSettings:
     pose_tables: bool = option(True, "Give the head's rotation and place tables of their own, for neck and light.")
     shell_m: float = option(0.012, "How far the head may stand off the tracked face, metres.")
     hair_m: float = option(0.07, "How far hair may stand off the tracked scalp, metres.")
-    grid: int = option(128, "Voxels along an edge of the occupancy grid.")
+    grid: int = option(128, "Voxels along an edge of the occupancy grid.", choices=(64, 96, 128, 160, 192))
 
 
 PRESETS = {

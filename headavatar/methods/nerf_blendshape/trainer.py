@@ -22,8 +22,8 @@ from .pixels import TrainingPixels
 from .rays import RayFrames
 from .settings import NerfBlendshapeSettings
 
-REFRESHES = (0.2, 0.45, 0.7)
-"""Shares of the steps after which the occupancy grid is cut to where the field has density."""
+CUTS = ((0.06, 0.1, 3), (0.17, 0.25, 2), (0.42, 0.5, 2))
+"""Cuts of the occupancy grid to what rays see: shares of the steps from and up to which they look, margin in voxels."""
 CHIN = 152
 
 
@@ -48,9 +48,9 @@ class NerfBlendshapeTrainer:
         self.pixels = TrainingPixels.of(clip, device)
         self.conditioning = Conditioning.of(params, settings.pose_tables)
         self.coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
-        self.diverse = occupancy.diverse_frames(params, occupancy.SHELL_FRAMES)
         self.cube, hull = self._volume(clip, head)
         self.occupied = hull.to(device)
+        self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
         self.field = Field.fresh(self.conditioning.tables, settings, self._generator(-1), device)
         l1 = torch.full((self.conditioning.tables,), settings.sparsity)
@@ -68,7 +68,7 @@ class NerfBlendshapeTrainer:
         settings, train = self.settings, clip.split.train
         params = clip.params[train]
         height, width = clip.valid.shape
-        points = occupancy.mesh_points(head, params, self.diverse)
+        points = occupancy.mesh_points(head, params, occupancy.diverse_frames(params, occupancy.SHELL_FRAMES))
         mattes = self.pixels.mattes.cpu().numpy().reshape(-1, height, width)
         chosen = occupancy.diverse_frames(params, occupancy.HULL_FRAMES)
         cube = occupancy.head_cube(points, mattes[chosen], params[chosen], clip.camera, settings.hair_m)
@@ -96,8 +96,7 @@ class NerfBlendshapeTrainer:
         """Do step `index`, 0 to total_steps - 1."""
         settings = self.settings
         progress = index / settings.steps
-        if index in {int(share * settings.steps) for share in REFRESHES}:
-            self._refresh()
+        self._cut(index)
         generator = self._generator(index)
         frames = self._frames_of(index)
         with_patch = self.perceptual is not None and progress >= settings.perceptual_from
@@ -135,6 +134,8 @@ class NerfBlendshapeTrainer:
             samples=settings.samples, cube_side=self.cube.side, jitter=(self.seed, index),
         )  # fmt: skip
 
+        if self.looking:
+            self.sight.add(picture.positions, picture.weights)
         color = torch.cat([self.pixels.colors[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
         matte = torch.cat([self.pixels.mattes[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
         counts = torch.cat([self.pixels.valid[p] for p in chosen]).float()
@@ -157,23 +158,27 @@ class NerfBlendshapeTrainer:
         error = float((((result - target).detach() ** 2).mean(1) * counts).sum() / counts.sum().clamp_min(1))
         figures = {
             "loss": float(loss.detach()), "train_psnr": float(-10 * np.log10(max(error, 1e-10))),
-            "rays": float(len(origins)), "samples": float(picture.samples),
+            "rays": float(len(origins)), "samples": float(len(picture.positions)),
         }  # fmt: skip
         return loss, figures, blended
 
-    @torch.no_grad()
-    def _refresh(self) -> None:
-        """Cut the occupancy grid to voxels where some expression of training has density."""
-        self.occupied = occupancy.cut_by_density(
-            self.occupied, self.field, self.coefficients[torch.from_numpy(self.diverse)]
-        )
+    def _cut(self, index: int) -> None:
+        """Start looking where a look begins, and cut the occupancy grid where it ends."""
+        self.looking = False
+        for first, last, margin in CUTS:
+            begin, end = int(first * self.settings.steps), int(last * self.settings.steps)
+            if begin <= index < end:
+                self.looking = True
+            elif index == end and end > begin:
+                self.occupied = self.sight.cut(self.occupied, margin)
+                self.sight = occupancy.Sight(self.settings.grid, self.device)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that changes from step to step."""
         named = {f"field.{name}": tensor for name, tensor in self.field.state().items()}
         named |= {f"tables_optimizer.{name}": tensor for name, tensor in self.tables_optimizer.state_dict().items()}
         named |= {f"networks_optimizer.{name}": tensor for name, tensor in self.networks_optimizer.state().items()}
-        return named | {"occupied": self.occupied}
+        return named | {"occupied": self.occupied, "sight": self.sight.weight}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -187,6 +192,7 @@ class NerfBlendshapeTrainer:
         self.tables_optimizer.load_state_dict(part("tables_optimizer."))
         self.networks_optimizer.load_state(part("networks_optimizer."))
         self.occupied = state["occupied"].to(self.device)
+        self.sight.weight.copy_(state["sight"])
 
     def avatar(self) -> NerfBlendshapeAvatar:
         """The avatar as it stands; shares its tensors with the trainer."""
