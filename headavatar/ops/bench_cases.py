@@ -1,0 +1,188 @@
+"""What the benchmark runs: for each kernel a realistic size, and how many bytes and operations it cannot do without."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headavatar import ops
+
+GRID = ops.HashGridSpec(levels=16, features=2, log2_table=14, base_resolution=16, finest_resolution=512)
+POINTS = 131072
+RAYS, SAMPLES = 8192, 8
+TABLES = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kernel to time.
+
+    Attributes:
+        name, size: what is shown.
+        make: prepares the inputs and returns the call to time.
+        bytes_moved: that have to be read from and written to memory, taking caches as perfect.
+        operations: multiplications and additions that cannot be left out.
+        repeat: native calls per reference call.
+    """
+
+    name: str
+    size: str
+    make: Callable[[], Callable[[], object]]
+    bytes_moved: float
+    operations: float
+    repeat: int = 3
+
+
+def sphere(rings: int) -> tuple[Tensor, Tensor]:
+    """Vertices (rings**2, 3) and faces of a sphere of radius 0.12 m, 0.8 m before the camera."""
+    polar = torch.linspace(0, math.pi, rings)
+    around = torch.linspace(0, 2 * math.pi, rings)
+    t, p = torch.meshgrid(polar, around, indexing="ij")
+    vertices = 0.12 * torch.stack((t.sin() * p.cos(), t.cos(), t.sin() * p.sin()), -1).reshape(-1, 3)
+    index = torch.arange(rings * rings).view(rings, rings)
+    a, b, c, d = index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]
+    faces = torch.cat((torch.stack((a, b, c), -1).reshape(-1, 3), torch.stack((a, c, d), -1).reshape(-1, 3)))
+    return vertices + torch.tensor([0.0, 0.0, 0.8]), faces
+
+
+def _raster(size: int, backward: bool) -> Callable[[], object]:
+    world, faces = sphere(126)
+    pixels = world[:, :2] / world[:, 2:] * (2.5 * size) + size / 2
+    vertices = torch.cat((pixels, world[:, 2:]), 1).requires_grad_(backward)
+    attributes = torch.randn(len(vertices), 8, requires_grad=backward)
+    weights = torch.randn(size, size, 8)
+    faces = faces.int()
+
+    def call() -> None:
+        fragments = ops.rasterize(vertices, faces, size, size)
+        if backward:
+            vertices.grad = attributes.grad = None
+            ops.interpolate(attributes, faces, fragments).backward(weights)
+
+    return call
+
+
+def _hash(backward: bool) -> Callable[[], object]:
+    x = torch.rand(POINTS, 3)
+    table = torch.randn(GRID.parameters, requires_grad=backward)
+    weights = torch.randn(POINTS, GRID.width)
+
+    def call() -> None:
+        encoded = ops.hash_encode(x, table, GRID)
+        if backward:
+            table.grad = None
+            encoded.backward(weights)
+
+    return call
+
+
+def _weights(*sizes: int) -> list[Tensor]:
+    return [(torch.randn(o, i) * (2 / i) ** 0.5).requires_grad_() for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+
+
+def _mlp() -> Callable[[], object]:
+    x = torch.randn(RAYS * SAMPLES, 32, requires_grad=True)
+    weights = _weights(32, 64, 64, 16)
+    gradient = torch.randn(RAYS * SAMPLES, 16)
+
+    def call() -> None:
+        for tensor in (x, *weights):
+            tensor.grad = None
+        ops.fused_mlp(x, weights).backward(gradient)
+
+    return call
+
+
+def _rays() -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    targets = (torch.rand(RAYS, 3) - 0.5) * torch.tensor([0.9, 0.9, 0.0])
+    origins = torch.tensor([0.0, 0.0, 2.0]).expand(RAYS, 3).contiguous()
+    directions = torch.nn.functional.normalize(targets - origins, dim=1)
+    return origins, directions, {"low": torch.full((3,), -0.5), "high": torch.full((3,), 0.5)}
+
+
+def _field(backward: bool) -> Callable[[], object]:
+    sigma_weights, color_weights = _weights(GRID.width, 64, 16), _weights(31, 64, 3)
+    table = (torch.randn(GRID.parameters) * 0.1).requires_grad_()
+    origins, directions, box = _rays()
+    near = torch.full((RAYS,), 1.9)
+    features = ops.spherical_harmonics(directions, 4)
+    leaves = [table, *sigma_weights, *color_weights]
+
+    def call() -> None:
+        with torch.set_grad_enabled(backward):
+            rays = ops.sample_rays(origins, directions, near, near + 0.1, SAMPLES, **box)
+            sigma, rgb = ops.nerf_field(
+                rays.positions, table, features, rays.ray_index, sigma_weights, color_weights, GRID, density_scale=30.0
+            )
+            picture = ops.composite(sigma, rgb, rays.deltas, rays.distances, rays.ray_offsets)
+        if backward:
+            for leaf in leaves:
+                leaf.grad = None
+            ((picture.rgb - 0.3).abs().mean() + (picture.alpha - 0.5).abs().mean()).backward()
+
+    return call
+
+
+def _composite() -> Callable[[], object]:
+    offsets = torch.arange(0, RAYS * SAMPLES + 1, SAMPLES)
+    sigma = (torch.rand(RAYS * SAMPLES) * 100).requires_grad_()
+    rgb = torch.rand(RAYS * SAMPLES, 3, requires_grad=True)
+    deltas, distances = torch.full((RAYS * SAMPLES,), 0.01), torch.rand(RAYS * SAMPLES)
+
+    def call() -> None:
+        sigma.grad = rgb.grad = None
+        picture = ops.composite(sigma, rgb, deltas, distances, offsets)
+        (picture.rgb.sum() + picture.alpha.sum()).backward()
+
+    return call
+
+
+def _sampling() -> Callable[[], object]:
+    origins, directions, box = _rays()
+    near = torch.full((RAYS,), 1.4)
+    axis = torch.linspace(-1, 1, 64)
+    ball = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2) < 0.6
+    return lambda: ops.sample_rays(origins, directions, near, near + 1.2, SAMPLES, occupancy=ball, **box)
+
+
+def _blend() -> Callable[[], object]:
+    weights, tables = torch.rand(4, TABLES), torch.randn(TABLES, GRID.parameters)
+    return lambda: ops.blend_tables(weights, tables)
+
+
+def _adam(moments: str) -> Callable[[], object]:
+    optimizer = ops.RankOneAdam(torch.randn(TABLES, GRID.parameters), lr=1e-3, moments=moments)
+    pairs = [(torch.rand(TABLES), torch.randn(GRID.parameters)) for _ in range(4)]
+    return lambda: optimizer.step(pairs)
+
+
+_FIELD_OPS = 2 * (32 * 64 + 64 * 16 + 31 * 64 + 64 * 3) + 16 * 2 * 8 * 2
+_N = RAYS * SAMPLES
+_P = GRID.parameters
+
+CASES = (
+    Case("hash grid, forward", "131k points x 16 levels x 2", lambda: _hash(False), 4 * (POINTS * 35 + _P),
+         POINTS * 16 * 8 * 2 * 2),
+    Case("hash grid, forward + backward", "131k points x 16 levels x 2", lambda: _hash(True),
+         4 * (POINTS * 67 + 2 * _P), POINTS * 16 * 8 * 2 * 4),
+    Case("mesh raster", "15.9k vertices, 512 x 512", lambda: _raster(512, False), 4 * 512 * 512 * 5, 0),
+    Case("mesh raster + 8 attributes, forward + backward", "15.9k vertices, 512 x 512", lambda: _raster(512, True),
+         4 * 512 * 512 * 26, 512 * 512 * 8 * 12),
+    Case("network, forward + backward", "65k samples, 32-64-64-16", _mlp, 4 * _N * 96,
+         3 * 2 * _N * (32 * 64 + 64 * 64 + 64 * 16)),
+    Case("field and compositing, forward", "8192 rays x 8 samples", lambda: _field(False), 4 * _N * 8, _N * _FIELD_OPS),
+    Case("field and compositing, forward + backward", "8192 rays x 8 samples", lambda: _field(True), 4 * _N * 16,
+         3 * _N * _FIELD_OPS),
+    Case("compositing, forward + backward", "8192 rays x 8 samples", _composite, 4 * _N * 10, _N * 40),
+    Case("ray sampling in an occupancy grid", "8192 rays, 64 probes, 8 samples", _sampling, 4 * _N * 6, RAYS * 64 * 12),
+    Case("blending tables", "16 tables of 0.45M into 4", _blend, 4 * _P * (TABLES + 4), 2 * 4 * TABLES * _P),
+    Case("rank-one Adam, float32", "16 tables of 0.45M, 4 frames", lambda: _adam("float32"),
+         4 * _P * (6 * TABLES + 4), TABLES * _P * 18),
+    Case("rank-one Adam, bfloat16", "16 tables of 0.45M, 4 frames", lambda: _adam("bfloat16"),
+         4 * _P * (4 * TABLES + 4), TABLES * _P * 18),
+)  # fmt: skip
+"""Every kernel, at the sizes of the balanced preset."""
