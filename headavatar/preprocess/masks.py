@@ -11,8 +11,15 @@ CLOTHES = PARSING_CLASSES.index("clothes")
 BACKGROUND = PARSING_CLASSES.index("background")
 SHARPEN = (0.3, 0.7)
 """Share of the head between which its matte rises from 0 to 1; a softer rise leaves a ghost of the clothes."""
-BLUR_SHARE = 2.0 / 256
-"""Blur of the parsing before head and clothes are told apart, in sides of the crop."""
+FLOOR = 0.04
+"""A class with less probability is not there: the networks never give less than about 0.02 to any."""
+BLURS = ((1.0, 2 / 256), (0.02, 8 / 256))
+"""Weight, and blur in sides of the crop, of the parsing before head and clothes are told apart: the person's soft
+outline follows the person beside it."""
+UNNAMED = 0.3
+"""Weight of a person whom the matte sees and the parsing does not, such as a black shirt's."""
+PRIOR = 2e-4
+"""Weight of the chin's say, where no class is near."""
 REACH_SHARE = 0.03
 """Hair this far from the head's one piece, in sides of the crop, still belongs to it."""
 
@@ -23,19 +30,43 @@ def smoothstep(values: Array, low: float, high: float) -> Array:
     return t * t * (3 - 2 * t)
 
 
-def head_share(probabilities: Array) -> Array:
+def head_share(probabilities: Array, matte: Array, points: Array | None) -> Array:
     """How much of the person around each pixel is head and not clothes.
+
+    Where the parsing sees no person nearby classes decide, and where the matte plainly does see one, or no class is
+    near, the chin: what is below it is clothes.
 
     Args:
         probabilities: (H, W, 6) of `PARSING_CLASSES`.
+        matte: (H, W) float32 in [0, 1], the person.
+        points: (478, 3) landmarks in pixels of the crop, or None.
     Returns:
-        (H, W) in [0, 1]; hair, skin and what is worn on the head against clothes. Both are blurred first, so that the
-        person's soft outline follows the person beside it.
+        (H, W) in [0, 1]; hair, skin and what is worn on the head against clothes.
     """
-    sigma = BLUR_SHARE * probabilities.shape[0]
-    clothes = cv2.GaussianBlur(probabilities[..., CLOTHES], (0, 0), sigma)
-    person = cv2.GaussianBlur(1 - probabilities[..., BACKGROUND], (0, 0), sigma)
-    return np.clip(1 - clothes / np.maximum(person, 1e-4), 0, 1)
+    side = probabilities.shape[0]
+    sure = np.maximum(probabilities - FLOOR, 0)
+    clothes = sure[..., CLOTHES]
+    head = sure.sum(-1) - sure[..., BACKGROUND] - clothes
+    below = _below_chin(points, side) if points is not None else np.zeros((side, side), np.float32)
+    kernel = np.ones((2 * round(BLURS[0][1] * side) + 1,) * 2, np.uint8)
+    missed = UNNAMED * sure[..., BACKGROUND] * cv2.erode((matte > 0.9).astype(np.float32), kernel)
+    head, clothes = (
+        values + missed * share for values, share in ((head, 1 - below), (clothes, below))
+    )  # fmt: skip
+    head_sum, clothes_sum = (np.full_like(clothes, PRIOR) * share for share in (1 - below, below))
+    for weight, sigma_share in BLURS:
+        head_sum += weight * cv2.GaussianBlur(head, (0, 0), sigma_share * side)
+        clothes_sum += weight * cv2.GaussianBlur(clothes, (0, 0), sigma_share * side)
+    return np.asarray(head_sum / (head_sum + clothes_sum))
+
+
+def _below_chin(points: Array, side: int) -> Array:
+    """(side, side) float32 in [0, 1]: below the chin, or beside it where shoulders are."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    width, height = high - low
+    beside = np.maximum(np.abs(np.arange(side) + 0.5 - (low[0] + high[0]) / 2) / width - 0.5, 0)
+    down = (np.arange(side) + 0.5 - high[1]) / height
+    return np.asarray(smoothstep(down[:, None] + 1.2 * beside[None, :], -0.2, 0.0), np.float32)
 
 
 def head_matte(matte: Array, share: Array, points: Array | None) -> Array:

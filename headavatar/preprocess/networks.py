@@ -53,10 +53,10 @@ class Worker:
         """Make and save mattes and parsing of consecutive frames; returns how many."""
         mattes = self.matting.run(frames, warmup)
         for i, (frame, matte) in enumerate(zip(frames, mattes, strict=True)):
-            here = points[first + i]
-            probabilities = self.parsing.run(frame, here if np.isfinite(here[0, 0]) else None)
+            here = points[first + i] if np.isfinite(points[first + i, 0, 0]) else None
+            probabilities = self.parsing.run(frame, here)
             name = layout.frame_name(first + i)
-            pictures = (frame, probabilities.argmax(-1), matte * 255, head_share(probabilities) * 255)
+            pictures = (frame, probabilities.argmax(-1), matte * 255, head_share(probabilities, matte, here) * 255)
             for folder, picture in zip(MADE, pictures, strict=True):
                 atomic.write_image(partial / folder / name, np.round(picture).astype(np.uint8), sync=False)
         return len(frames)
