@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def read(path: Path) -> HeadData:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"the head model {path} cannot be read", why=str(error), fix="reinstall headavatar") from error
     if int(arrays["version"]) != VERSION:
         raise ModelError(
