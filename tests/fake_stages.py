@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from headavatar.errors import InputError
 from headavatar.pipeline.plan import STAGES
 from headavatar.progress import RunContext
 from headavatar.workspace import Workspace
@@ -54,6 +55,8 @@ def make(workspace: Workspace, settings: MakeSettings, context: RunContext) -> d
     """Write COUNT files, one after another; keeps those of an interrupted run."""
     if settings.fail == "bug":
         raise ValueError("a bug")
+    if settings.fail == "input":
+        raise InputError("no face", why="nobody is there", fix="film somebody")
     if settings.fail == "memory":
         raise MemoryError
     partial = workspace.partial_dir("preprocess")

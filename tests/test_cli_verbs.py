@@ -103,6 +103,15 @@ def test_another_video_does_not_slip_into_a_workspace(here: Path) -> None:
     assert cli(here, "preprocess", "b.mp4", "--out", "w.avatar", "--force").returncode == 0
 
 
+def test_a_video_that_cannot_be_used_leaves_no_workspace(here: Path) -> None:
+    result = cli(here, "preprocess", "a.mp4", "--set", "fail=input")
+    assert result.returncode == 3 and "log: " not in result.stderr
+    assert not (here / "a.avatar").exists()
+    assert cli(here, "preprocess", "a.mp4").returncode == 0
+    assert cli(here, "preprocess", "a.mp4", "--set", "fail=input", "--force").returncode == 3
+    assert (here / "a.avatar" / "source" / "0.txt").exists(), "what was there before must stay"
+
+
 def test_a_traceback_only_with_v(here: Path) -> None:
     result = cli(here, "preprocess", "a.mp4", "--set", "fail=bug", "-v")
     assert result.returncode == 1 and "Traceback" in result.stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,14 +40,15 @@ def register(app: typer.Typer) -> None:
         """Turn a video into frames, landmarks, mattes, parsing and normals."""
         from headavatar.cli import session
 
-        workspace = workspace_for(video, out or common.workspace, force=common.force)
         given = {"start": start, "max_frames": max_frames, "every": every, "size": size}
         wanted = session.requests(common, {"preprocess": {"video": video_path(video), **given}})
-        session.bring_up(workspace, common, wanted, next_command="track")
+        with workspace_for(video, out or common.workspace, force=common.force) as workspace:
+            session.bring_up(workspace, common, wanted, next_command="track")
 
 
-def workspace_for(video: str, out: str | None, *, force: bool = False) -> Workspace:
-    """The workspace of a video: the one that is there, or a new one.
+@contextmanager
+def workspace_for(video: str, out: str | None, *, force: bool = False) -> Iterator[Workspace]:
+    """The workspace of a video: the one that is there, or a new one, gone again where the video cannot be used.
 
     Args:
         video: as typed.
@@ -62,7 +66,9 @@ def workspace_for(video: str, out: str | None, *, force: bool = False) -> Worksp
         raise InputError(f"There is no file {video}.", why=_nearby(path), fix="Check the path.")
     if not path.is_file():
         raise InputError(f"{video} is a folder.", why="preprocess reads a video.", fix="Name a file in it.")
-    workspace = Workspace.create(Path(out).expanduser() if out else Path.cwd() / f"{path.stem}{layout.SUFFIX}")
+    folder = Path(out).expanduser() if out else Path.cwd() / f"{path.stem}{layout.SUFFIX}"
+    existed = folder.exists()
+    workspace = Workspace.create(folder)
     record = None if force else records.load_record(workspace, "preprocess")
     if record is not None and record.inputs and input_digest(workspace, path) not in record.inputs.values():
         raise WorkspaceError(
@@ -70,7 +76,13 @@ def workspace_for(video: str, out: str | None, *, force: bool = False) -> Worksp
             why=f"It holds {', '.join(Path(name).name for name in record.inputs)}.",
             fix="Choose another --out, or add --force to replace what it holds.",
         )
-    return workspace
+    try:
+        yield workspace
+    except InputError as error:
+        if not existed:
+            shutil.rmtree(workspace.root, ignore_errors=True)
+            error.__notes__ = []  # the log is gone with it
+        raise
 
 
 def _nearby(path: Path) -> str:

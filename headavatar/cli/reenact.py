@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +13,10 @@ import typer
 from headavatar.cli.options import AvatarOption, Common, stage_verb, video_path
 from headavatar.cli.preprocess import workspace_for
 from headavatar.cli.render import Background, Frames, PictureSize
-from headavatar.errors import InputError, UsageError, WorkspaceError
+from headavatar.errors import UsageError, WorkspaceError
 
 if TYPE_CHECKING:
+    from headavatar.pipeline import Request
     from headavatar.workspace import Workspace
 
 Src = Annotated[str, typer.Argument(help="Who drives: a workspace, a video, or a motion .npz.", metavar="SRC")]
@@ -58,18 +61,12 @@ def register(app: typer.Typer) -> None:
         if tgt is not None and common.workspace is not None:
             raise UsageError("TGT and -w both name who is seen.", fix="Give one of them.")
         target = session.open_workspace(dataclasses.replace(common, workspace=tgt or common.workspace))
-        driver, motion = _driver(src)
-        name = driver.name if driver else Path(motion).stem
-        (tell if common.json else say)(f"{name} drives (SRC), {target.name} is seen (TGT)")
-        if driver is not None and driver.root.resolve() != target.root.resolve() and not common.no_deps:
-            needed = [] if _is_workspace(src) else [Request("preprocess", {"video": video_path(src)})]
-            wanted = [*needed, Request("track", preset=common.preset)]
-            if common.dry_run:
-                session.print_plan(driver, common, wanted)
-            else:
-                for outcome in session.execute(driver, dataclasses.replace(common, force=False), wanted):
-                    if outcome.ran:
-                        (tell if common.json else say)(f"{driver.name}: {session.line(outcome)}")
+        with _driver(src) as (driver, motion):
+            name = driver.name if driver else Path(motion).stem
+            (tell if common.json else say)(f"{name} drives (SRC), {target.name} is seen (TGT)")
+            if driver is not None and driver.root.resolve() != target.root.resolve() and not common.no_deps:
+                needed = [] if _is_workspace(src) else [Request("preprocess", {"video": video_path(src)})]
+                _track(driver, common, [*needed, Request("track", preset=common.preset)])
         given = {
             "avatar": avatar, "transfer": transfer, "src_neutral": src_neutral, "tgt_neutral": tgt_neutral,
             "smooth": smooth, "side_by_side": side_by_side, "frames": frames, "size": size, "background": background,
@@ -78,25 +75,35 @@ def register(app: typer.Typer) -> None:
         session.bring_up(target, common, wanted, next_command="report")
 
 
-def _driver(src: str) -> tuple[Workspace | None, str]:
+def _track(driver: Workspace, common: Common, wanted: list[Request]) -> None:
+    """Bring the driver's tracking up to date; `--force` means the reenactment, not this."""
+    from headavatar.cli import session
+    from headavatar.cli.console import say, tell
+
+    if common.dry_run:
+        session.print_plan(driver, common, wanted)
+        return
+    for outcome in session.execute(driver, dataclasses.replace(common, force=False), wanted):
+        if outcome.ran:
+            (tell if common.json else say)(f"{driver.name}: {session.line(outcome)}")
+
+
+@contextmanager
+def _driver(src: str) -> Iterator[tuple[Workspace | None, str]]:
     """Who drives: a workspace and its path, or None and the path of a motion file."""
     from headavatar.workspace import Workspace
     from headavatar.workspace.discovery import resolve_name
 
-    found = resolve_name(Path(src).expanduser())
-    if found is not None:
-        workspace = Workspace.open(found)
-    elif Path(src).suffix == ".npz":
-        if not Path(src).is_file():
-            raise InputError(f"There is no file {src}.", fix="Check the path.")
-        return None, video_path(src)
-    elif Path(src).expanduser().is_dir():
-        raise WorkspaceError(
-            f"{src} is not a workspace.", why="It has no workspace.json.", fix="Name a workspace or a video."
-        )
+    path = Path(src).expanduser()
+    if (found := resolve_name(path)) is not None:
+        yield Workspace.open(found), str(found.absolute())
+    elif path.is_dir():
+        raise WorkspaceError(f"{src} is not a workspace.", why="It has no workspace.json.", fix="Name one, or a video.")
+    elif path.suffix == ".npz" and path.is_file():
+        yield None, video_path(src)
     else:
-        workspace = workspace_for(src, None)
-    return workspace, str(workspace.root)
+        with workspace_for(src, None) as workspace:
+            yield workspace, str(workspace.root)
 
 
 def _is_workspace(src: str) -> bool:

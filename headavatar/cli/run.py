@@ -30,7 +30,6 @@ def register(app: typer.Typer) -> None:
         from headavatar import pipeline
         from headavatar.cli import session
 
-        workspace = workspace_for(video, out or common.workspace, force=common.force)
         made_from = {"start": start, "max_frames": max_frames, "every": every, "size": size}
         avatar = name or method or pipeline.stage_spec("fit").settings().method
         wanted = session.requests(
@@ -45,4 +44,5 @@ def register(app: typer.Typer) -> None:
                 "report": {},
             },
         )
-        session.bring_up(workspace, common, wanted, next_command="reenact SRC TGT")
+        with workspace_for(video, out or common.workspace, force=common.force) as workspace:
+            session.bring_up(workspace, common, wanted, next_command="reenact SRC TGT")
