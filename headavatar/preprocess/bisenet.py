@@ -94,7 +94,8 @@ def _bisenet(image: Tensor, weights: dict[str, Tensor]) -> Tensor:
         y = functional.relu(norm(y, f"{name}.bn1"))
         y = norm(functional.conv2d(y, weights[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
         if f"{name}.downsample.0.weight" in weights:
-            x = norm(functional.conv2d(x, weights[f"{name}.downsample.0.weight"], stride=stride), f"{name}.downsample.1")
+            x = functional.conv2d(x, weights[f"{name}.downsample.0.weight"], stride=stride)
+            x = norm(x, f"{name}.downsample.1")
         return functional.relu(x + y)
 
     def mean(x: Tensor) -> Tensor:

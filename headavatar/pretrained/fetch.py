@@ -102,8 +102,9 @@ def add_from_file(name: str, file: Path) -> Path:
 def _entry(name: str) -> Entry:
     if name not in ENTRIES:
         raise ModelError(
-            f"there is no network {name} in the catalog", why=f"it has {', '.join(ENTRIES)}", fix="headavatar models list"
-        )
+            f"there is no network {name} in the catalog", why=f"it has {', '.join(ENTRIES)}",
+            fix="headavatar models list",
+        )  # fmt: skip
     return ENTRIES[name]
 
 

@@ -1,0 +1,64 @@
+"""LPIPS' weights come out of their pickles without running anything."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headavatar.errors import ModelError
+from headavatar.pretrained import cache, lpips
+from headavatar.pretrained.catalog import ENTRIES
+
+
+class Trap:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.marker),))
+
+
+def test_pickle_with_code_is_refused(tmp_path: Path) -> None:
+    trap = tmp_path / "weights.ckpt"
+    trap.write_bytes(pickle.dumps({"AlexNet_0": {"Conv_0": Trap(tmp_path / "ran")}}))
+    with pytest.raises(ModelError, match="mkdir is not an array"):
+        lpips.unpickle_arrays(trap)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_half_a_pickle_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
+    half = tmp_path / "weights.ckpt"
+    half.write_bytes(pickle.dumps({"a": rng.normal(size=100)})[:-50])
+    with pytest.raises(ModelError):
+        lpips.unpickle_arrays(half)
+
+
+def test_weights_are_converted_once(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = [rng.normal(size=(3, 3, 4, 6)).astype(np.float32) for _ in range(2)]
+    biases = [rng.normal(size=6).astype(np.float32) for _ in range(2)]
+    head = rng.normal(size=(1, 1, 6, 1)).astype(np.float32)
+    arrays = {
+        "AlexNet_0": {f"Conv_{i}": {"kernel": kernels[i], "bias": biases[i]} for i in range(2)},
+        "NetLinLayer_0": {"Conv_0": {"kernel": head}},
+    }
+    source = tmp_path / "weights.ckpt"
+    source.write_bytes(pickle.dumps(arrays, protocol=3))
+    monkeypatch.setenv("HEADAVATAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(lpips, "fetch", lambda name, reporter: source)
+    first = lpips.load("alex")
+    source.unlink()
+    again = lpips.load("alex")
+    for weights in (first, again):
+        assert len(weights.convolutions) == 2 and len(weights.heads) == 1
+        for (weight, bias), kernel, expected in zip(weights.convolutions, kernels, biases, strict=True):
+            assert np.array_equal(weight.numpy(), kernel.transpose(3, 2, 0, 1))
+            assert np.array_equal(bias.numpy(), expected)
+        assert weights.heads[0].shape == (1, 6, 1, 1)
+    assert all(path.suffix == ".safetensors" for path in cache.location(ENTRIES["lpips_alex"]).parent.iterdir())
