@@ -14,6 +14,8 @@ Each error says what happened, why, and how to mend it; the command line prints 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class HeadAvatarError(Exception):
     """A failure that a user should read.
@@ -40,7 +42,7 @@ class HeadAvatarError(Exception):
             parts.append(f"fix: {self.fix}")
         return "\n".join(parts)
 
-    def __reduce__(self):  # keeps why and fix when a worker process hands the error over
+    def __reduce__(self) -> tuple[Callable[..., HeadAvatarError], tuple[object, ...]]:  # keeps why and fix when a worker process hands the error over
         return (_rebuild, (type(self), self.what, self.why, self.fix))
 
 

@@ -15,7 +15,7 @@ Shapes: T frames, V vertices, S identity modes, E expressions, H W image. This m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -168,7 +168,8 @@ class Split:
     @staticmethod
     def named(name: str, times_s: Array) -> Split:
         """Split by name; raises KeyError for an unknown one."""
-        return {"blocks": Split.blocks, "tail": Split.tail}[name](times_s)
+        makers: dict[str, Callable[[Array], Split]] = {"blocks": Split.blocks, "tail": Split.tail}
+        return makers[name](times_s)
 
     @staticmethod
     def _from_masks(name: str, held: Array, guard: Array) -> Split:
