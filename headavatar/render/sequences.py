@@ -105,13 +105,20 @@ def sweep(
         position of the expression in `ARKIT_NAMES`, whether it is at its full, and the labeled picture.
     """
     top = np.asarray(avatar.expression_range[1])
-    rise = np.sin(np.pi * np.arange(SWEEP_FRAMES) / (SWEEP_FRAMES - 1)) ** 2
+    middle = SWEEP_FRAMES // 2
+    rise = np.sin(np.pi / 2 * np.arange(middle + 1) / middle) ** 2
+    at_rest = draw(avatar, rest, camera, background)
     for i, name in enumerate(ARKIT_NAMES):
         start = float(rest.expression[0, i])
-        for k, share in enumerate(rise):
-            value = start + share * (max(float(top[i]), start) - start)
-            picture = draw(avatar, with_expression(rest, {name: value}), camera, background)
-            yield i, k == SWEEP_FRAMES // 2, panels.caption(picture, f"{name} {value:.2f}")
+        reach = max(float(top[i]) - start, 0.0)
+        pictures = []
+        for share in rise:
+            value = start + share * reach
+            moved = share * reach > 0
+            picture = draw(avatar, with_expression(rest, {name: value}), camera, background) if moved else at_rest
+            pictures.append(panels.caption(picture, f"{name} {value:.2f}"))
+        for k, picture in enumerate([*pictures, *pictures[-2::-1]]):  # the way down shows the way up again
+            yield i, k == middle, picture
 
 
 def parse_expression(text: str) -> dict[str, float]:
