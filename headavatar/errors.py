@@ -42,7 +42,8 @@ class HeadAvatarError(Exception):
             parts.append(f"fix: {self.fix}")
         return "\n".join(parts)
 
-    def __reduce__(self) -> tuple[Callable[..., HeadAvatarError], tuple[object, ...]]:  # keeps why and fix when a worker process hands the error over
+    # keeps why and fix when a worker process hands the error over
+    def __reduce__(self) -> tuple[Callable[..., HeadAvatarError], tuple[object, ...]]:
         return (_rebuild, (type(self), self.what, self.why, self.fix))
 
 

@@ -58,7 +58,7 @@ class Nineteen:
         close = cv2.warpAffine(frame, view, (SIDE, SIDE), flags=method, borderMode=cv2.BORDER_REPLICATE)
         folded = self._close(close)
         margin = round(FEATHER_SHARE * SIDE)
-        inside = np.zeros((SIDE, SIDE), np.float32)
+        inside: Array = np.zeros((SIDE, SIDE), np.float32)
         inside[margin:-margin, margin:-margin] = 1
         inside = cv2.GaussianBlur(inside, (0, 0), margin / 2)
         stack = np.concatenate([folded, inside[..., None]], -1)
@@ -82,8 +82,10 @@ def _bisenet(image: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """Logits (1, 19, H, W) of an image (1, 3, H, W), normalised as for ImageNet."""
 
     def norm(x: Tensor, name: str) -> Tensor:
-        part = [weights[f"{name}.{field}"] for field in ("running_mean", "running_var", "weight", "bias")]
-        return functional.batch_norm(x, *part)
+        mean, variance, weight, bias = (
+            weights[f"{name}.{field}"] for field in ("running_mean", "running_var", "weight", "bias")
+        )
+        return functional.batch_norm(x, mean, variance, weight, bias)
 
     def unit(x: Tensor, name: str) -> Tensor:
         weight = weights[f"{name}.conv.weight"]

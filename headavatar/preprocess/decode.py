@@ -100,7 +100,7 @@ def parse_probe(text: str, path: Path) -> VideoInfo:
     """Take a video's facts from what `ffmpeg -i` prints."""
     streams = re.findall(r"Stream #\S+.*?: (Video|Audio|Subtitle|Data): (.*)", text)
     if not streams:
-        if "moov atom not found" in text:
+        if "moov atom not found" in text and _starts_as_mp4(path):
             raise InputError(
                 f"{path} is cut short", why="its index, which MP4 files often keep at the end, is missing",
                 fix="copy or record it again",
@@ -132,6 +132,11 @@ def parse_probe(text: str, path: Path) -> VideoInfo:
     )  # fmt: skip
 
 
+def _starts_as_mp4(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"ftyp"
+
+
 def read_frames(
     path: Path, info: VideoInfo, selection: Selection, size: tuple[int, int], window: tuple[int, int, int] | None = None
 ) -> Iterator[tuple[float, Array]]:
@@ -157,7 +162,7 @@ def read_frames(
     complaints: deque[str] = deque(maxlen=8)
 
     def listen() -> None:
-        for raw in process.stderr:
+        for raw in process.stderr or ():
             line = raw.decode("utf-8", "replace")
             stamp = re.search(r"\bn: *\d+ .*pts_time: *(\S+)", line)
             with arrived:

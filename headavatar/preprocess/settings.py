@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from headavatar.workspace.stages import StageSpec, setting
 
@@ -28,7 +29,7 @@ class PreprocessSettings:
     workers: int = setting(0, "threads that run networks; 0 takes one per core, four at most", changes_result=False)
 
 
-PRESETS = {"fast": {"size": 256, "matting": "selfie"}, "balanced": {}, "quality": {"size": 512}}
+PRESETS: dict[str, dict[str, Any]] = {"fast": {"size": 256, "matting": "selfie"}, "balanced": {}, "quality": {"size": 512}}
 
 
 def models(settings: PreprocessSettings) -> tuple[str, ...]:

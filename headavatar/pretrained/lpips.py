@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy._core.multiarray import _reconstruct
 from safetensors.torch import load_file, save_file
 
 from headavatar.errors import ModelError
@@ -59,8 +60,8 @@ class ArrayUnpickler(pickle.Unpickler):
     """Unpickles containers of numpy arrays and refuses everything else, so that no code in a file can run."""
 
     _ALLOWED = {
-        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..base import MethodSpec, option
 
@@ -38,7 +39,7 @@ class NerfBlendshapeSettings:
     grid: int = option(128, "Voxels along an edge of the occupancy grid.", choices=(64, 96, 128, 160, 192))
 
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"steps": 700, "perceptual_from": 0.8},
     "balanced": {},
     "quality": {"steps": 8000, "samples": 14, "log2_table": 15},
