@@ -15,6 +15,7 @@ GRID = ops.HashGridSpec(levels=16, features=2, log2_table=14, base_resolution=16
 POINTS = 131072
 RAYS, SAMPLES = 8192, 8
 TABLES = 16
+LOW = torch.full((3,), -0.5)
 
 
 @dataclass(frozen=True)
@@ -97,24 +98,24 @@ def _mlp() -> Callable[[], object]:
     return call
 
 
-def _rays() -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def _rays() -> tuple[Tensor, Tensor]:
     targets = (torch.rand(RAYS, 3) - 0.5) * torch.tensor([0.9, 0.9, 0.0])
     origins = torch.tensor([0.0, 0.0, 2.0]).expand(RAYS, 3).contiguous()
     directions = torch.nn.functional.normalize(targets - origins, dim=1)
-    return origins, directions, {"low": torch.full((3,), -0.5), "high": torch.full((3,), 0.5)}
+    return origins, directions
 
 
 def _field(backward: bool) -> Callable[[], object]:
     sigma_weights, color_weights = _weights(GRID.width, 64, 16), _weights(31, 64, 3)
     table = (torch.randn(GRID.parameters) * 0.1).requires_grad_()
-    origins, directions, box = _rays()
+    origins, directions = _rays()
     near = torch.full((RAYS,), 1.9)
     features = ops.spherical_harmonics(directions, 4)
     leaves = [table, *sigma_weights, *color_weights]
 
     def call() -> None:
         with torch.set_grad_enabled(backward):
-            rays = ops.sample_rays(origins, directions, near, near + 0.1, SAMPLES, **box)
+            rays = ops.sample_rays(origins, directions, near, near + 0.1, SAMPLES, low=LOW, high=-LOW)
             sigma, rgb = ops.nerf_field(
                 rays.positions, table, features, rays.ray_index, sigma_weights, color_weights, GRID, density_scale=30.0
             )
@@ -142,11 +143,11 @@ def _composite() -> Callable[[], object]:
 
 
 def _sampling() -> Callable[[], object]:
-    origins, directions, box = _rays()
+    origins, directions = _rays()
     near = torch.full((RAYS,), 1.4)
     axis = torch.linspace(-1, 1, 64)
     ball = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2) < 0.6
-    return lambda: ops.sample_rays(origins, directions, near, near + 1.2, SAMPLES, occupancy=ball, **box)
+    return lambda: ops.sample_rays(origins, directions, near, near + 1.2, SAMPLES, low=LOW, high=-LOW, occupancy=ball)
 
 
 def _blend() -> Callable[[], object]:

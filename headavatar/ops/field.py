@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from headavatar.ops import backend
-from headavatar.ops.hashgrid import HashGridSpec, frames_of
+from headavatar.ops.hashgrid import HashGridSpec, frames_of, runs_native
 from headavatar.ops.mlp import check_layers
 from headavatar.ops.native import field as native
 from headavatar.ops.reference import field as reference
@@ -59,7 +58,7 @@ def nerf_field(
     if ray_index.shape != x.shape[:1]:
         raise ValueError(f"{tuple(ray_index.shape)} ray indices for {len(x)} points")
     tensors = (x, batch, ray_features, *sigma_weights, *color_weights)
-    run = native.nerf_field if backend.is_native(*tensors) else reference.nerf_field
+    run = native.nerf_field if runs_native(spec, *tensors) else reference.nerf_field
     return run(
         x.detach(), batch, ray_features.detach(), ray_index, list(sigma_weights), list(color_weights), spec, offsets,
         density_shift, density_scale,

@@ -23,7 +23,7 @@ class HashGridSpec:
 
     Attributes:
         levels: number of levels.
-        features: features per level; the native kernels know 1, 2, 4 and 8.
+        features: features per level; the native kernels know 1, 2, 4 and 8, others run on the reference.
         log2_table: the most entries that a level has, as a power of two.
         base_resolution, finest_resolution: cells a side of the first and the last level.
     Source:
@@ -114,8 +114,13 @@ def hash_encode(x: Tensor, table: Tensor, spec: HashGridSpec, *, frame_offsets: 
         ValueError: shapes do not fit.
     """
     batch, offsets = frames_of(x, table, spec, frame_offsets)
-    encode = native.hash_encode if backend.is_native(x, table) else reference.hash_encode
+    encode = native.hash_encode if runs_native(spec, x, table) else reference.hash_encode
     return encode(x, batch, spec, offsets)
+
+
+def runs_native(spec: HashGridSpec, *tensors: Tensor) -> bool:
+    """Whether the native kernels take these tensors and were compiled for the grid's number of features."""
+    return spec.features in native.FEATURES and backend.is_native(*tensors)
 
 
 def frames_of(x: Tensor, table: Tensor, spec: HashGridSpec, frame_offsets: Tensor | None) -> tuple[Tensor, list[int]]:

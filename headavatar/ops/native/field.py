@@ -30,12 +30,17 @@ def _tile() -> int:
     return int(handle().ha_tile())
 
 
+def _keeps(*tensors: Tensor) -> bool:
+    """Whether backward may follow; inside a Function `needs_input_grad` says so even under `no_grad`."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
 class _Mlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, keep: bool, *weights: Tensor) -> Tensor:
         tiles, layers = -(-len(x) // _tile()), list(weights)
         rows = _padded(x.shape[1]) + _net_rows(layers)
-        saved = torch.empty(tiles * rows * _tile()) if any(ctx.needs_input_grad) else None
+        saved = torch.empty(tiles * rows * _tile()) if keep else None
         y = x.new_empty(len(x), len(weights[-1]))
         net, alive = net_args(layers, layers)
         args = MlpArgs(address(x), address(y), None, address(saved), len(x), net)
@@ -56,12 +61,12 @@ class _Mlp(torch.autograd.Function):
         args = MlpArgs(address(x), address(grad), address(grad_x), address(ctx.saved), len(x), net)
         handle().ha_mlp_backward(ctypes.byref(args))
         del alive
-        return grad_x, *grads
+        return grad_x, None, *grads
 
 
 def fused_mlp(x: Tensor, weights: list[Tensor]) -> Tensor:
     """`ops.fused_mlp`."""
-    y: Tensor = _Mlp.apply(x.contiguous(), *(w.contiguous() for w in weights))
+    y: Tensor = _Mlp.apply(x.contiguous(), _keeps(x, *weights), *(w.contiguous() for w in weights))
     return y
 
 
@@ -69,12 +74,12 @@ class _Field(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, table: Tensor, ray_features: Tensor, ray_index: Tensor, spec: HashGridSpec,
-        offsets: list[int], shift: float, scale: float, sigma_layers: int, *weights: Tensor,
+        offsets: list[int], shift: float, scale: float, keep: bool, sigma_layers: int, *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         sigma_weights, color_weights = list(weights[:sigma_layers]), list(weights[sigma_layers:])
         rows = _padded(spec.width) + _net_rows(sigma_weights, ray_features.shape[1]) + _net_rows(color_weights)
         ctx.tiles = sum(-(-(stop - start) // _tile()) for start, stop in zip(offsets[:-1], offsets[1:], strict=True))
-        ctx.saved = torch.empty(ctx.tiles * rows * _tile()) if any(ctx.needs_input_grad) else None
+        ctx.saved = torch.empty(ctx.tiles * rows * _tile()) if keep else None
         ctx.settings = (spec, shift, scale, sigma_layers)
         frame_offsets = torch.tensor(offsets)
         sigma, rgb = x.new_empty(len(x)), x.new_empty(len(x), 3)
@@ -109,7 +114,7 @@ class _Field(torch.autograd.Function):
         )  # fmt: skip
         handle().ha_field_backward(ctypes.byref(args))
         del sigma_alive, color_alive
-        return None, grad_table, None, None, None, None, None, None, None, *grads
+        return None, grad_table, *[None] * 8, *grads
 
 
 def nerf_field(
@@ -133,7 +138,7 @@ def nerf_field(
         raise ValueError(f"ray_index points outside the {len(ray_features)} rays")
     result: tuple[Tensor, Tensor] = _Field.apply(
         x.contiguous(), table.contiguous(), ray_features.contiguous(), ray_index.to(torch.int32).contiguous(), spec,
-        offsets, density_shift, density_scale, len(sigma_weights),
+        offsets, density_shift, density_scale, _keeps(table, *sigma_weights, *color_weights), len(sigma_weights),
         *(w.contiguous() for w in (*sigma_weights, *color_weights)),
     )  # fmt: skip
     return result

@@ -64,13 +64,7 @@ def _layout(spec: HashGridSpec) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def grid_args(spec: HashGridSpec, x: Tensor, table: Tensor, frame_offsets: Tensor) -> GridArgs:
-    """Arguments of a grid call without its outputs; the tensors must outlive the call.
-
-    Raises:
-        ValueError: the kernels are not compiled for so many features.
-    """
-    if spec.features not in FEATURES:
-        raise ValueError(f"the native hash grid has 1, 2, 4 or 8 features, not {spec.features}")
+    """Arguments of a grid call without its outputs; the tensors must outlive the call."""
     scales, nodes, offsets = _layout(spec)
     return GridArgs(
         address(x), address(table), None, None, None, address(frame_offsets), address(scales), address(nodes),
