@@ -6,7 +6,7 @@ one core, so results do not depend on how many cores there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,7 +96,7 @@ class SelfieSegmenter:
         return [_to_size(self.model(_unit(frame, 256))[..., 0], frame) for frame in frames]
 
 
-MATTING: dict[str, tuple[str, Callable[[Path], Matting]]] = {
+MATTING: dict[str, tuple[str, Any]] = {
     "modnet": ("modnet", ModNet),
     "rvm": ("rvm", RobustVideoMatting),
     "selfie": ("selfie_segmenter", SelfieSegmenter),
