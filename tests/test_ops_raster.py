@@ -101,7 +101,7 @@ def test_shared_edges_are_drawn_exactly_once(generator, backend):
 def test_a_random_closed_patch_has_no_holes_and_no_double_pixels(generator, backend):
     n, size = 12, 40
     grid = torch.stack(torch.meshgrid(torch.arange(n), torch.arange(n), indexing="xy"), -1).float() * 4 - 2
-    grid[1:-1, 1:-1] += (torch.rand(n - 2, n - 2, 2, generator=generator) - 0.5) * 3
+    grid[1:-1, 1:-1] += (torch.rand(n - 2, n - 2, 2, generator=generator) - 0.5) * 1.8  # more could fold it
     vertices = torch.cat((grid.reshape(-1, 2), torch.rand(n * n, 1, generator=generator) + 0.5), 1)
     i = torch.arange(n * n).view(n, n)
     corners = i[:-1, :-1], i[:-1, 1:], i[1:, 1:], i[1:, :-1]
