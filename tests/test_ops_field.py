@@ -252,7 +252,7 @@ def test_rank_one_adam_agrees(generator, moments):
             for step in steps:
                 optimizer.step(step)
         ends.append(optimizer.tables)
-    assert float((ends[0] - ends[1]).abs().max()) < (1e-5 if moments == "float32" else 1e-4)
+    assert float((ends[0] - ends[1]).abs().max()) < (1e-5 if moments == "float32" else 5e-4)
     assert float((ends[0] - start).abs().min()) > 0
 
 
