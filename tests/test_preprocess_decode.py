@@ -1,0 +1,127 @@
+"""Reading videos as ffmpeg finds them: turned, uneven in time, odd, broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import ffmpeg
+
+from headavatar.errors import InputError
+from headavatar.preprocess.decode import Selection, expected_frames, probe, read_frames
+from headavatar.scene import Array
+
+# Four coloured quarters, so that it shows which way is up; 128 x 96, 10 frames a second, 2 s.
+QUARTERS = (
+    "color=red:s=64x48:r=10:d=2[a];color=lime:s=64x48:r=10:d=2[b];color=blue:s=64x48:r=10:d=2[c];"
+    "color=white:s=64x48:r=10:d=2[d];[a][b]hstack[ab];[c][d]hstack[cd];[ab][cd]vstack"
+)
+COLORS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
+
+
+@pytest.fixture(scope="module")
+def quarters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "quarters.mp4"
+    ffmpeg("-filter_complex", QUARTERS, "-pix_fmt", "yuv444p", "-crf", "4", path)
+    return path
+
+
+def all_frames(path: Path, selection: Selection | None = None) -> tuple[list[float], list[Array]]:
+    info = probe(path)
+    pairs = list(read_frames(path, info, selection or Selection(), (info.width, info.height)))
+    return [time for time, _ in pairs], [frame for _, frame in pairs]
+
+
+def corners(frame: Array) -> list[str]:
+    """Names of the colours in the quarters, row by row."""
+    height, width = frame.shape[:2]
+    found = []
+    for y, x in ((1, 1), (1, 3), (3, 1), (3, 3)):
+        color = frame[height * y // 4, width * x // 4].astype(int)
+        found.append(min(COLORS, key=lambda name: np.abs(color - COLORS[name]).max()))
+    return found
+
+
+def test_upright_video(quarters: Path) -> None:
+    info = probe(quarters)
+    assert (info.width, info.height, info.fps, info.rotation, info.codec) == (128, 96, 10.0, 0.0, "h264")
+    times, frames = all_frames(quarters)
+    assert times == pytest.approx(np.arange(20) / 10) and len(times) == expected_frames(info, Selection())
+    assert corners(frames[0]) == ["red", "lime", "blue", "white"]
+
+
+def test_phone_video_is_turned_upright(quarters: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned.mp4"
+    ffmpeg("-display_rotation", "90", "-i", quarters, "-c", "copy", turned)
+    info = probe(turned)
+    assert (info.width, info.height, abs(info.rotation)) == (96, 128, 90)
+    assert corners(all_frames(turned)[1][0]) == ["lime", "white", "red", "blue"]
+
+
+def test_uneven_times_are_kept(quarters: Path, tmp_path: Path) -> None:
+    uneven = tmp_path / "uneven.mkv"
+    ffmpeg("-i", quarters, "-vf", "setpts='if(lt(N,10),N*0.2,2+(N-10)*0.05)/TB'", "-fps_mode", "passthrough",
+           "-enc_time_base", "1/1000", uneven)  # fmt: skip
+    times, _ = all_frames(uneven)
+    expected = [*np.arange(10) * 0.2, *(2 + np.arange(10) * 0.05)]
+    assert times == pytest.approx(expected, abs=2e-3)
+    thirds, _ = all_frames(uneven, Selection(every=3))
+    assert thirds == pytest.approx(expected[::3], abs=2e-3)
+
+
+def test_odd_sizes_and_stretched_pixels(quarters: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.mkv"
+    ffmpeg("-i", quarters, "-vf", "scale=101:77,setsar=2/1", "-pix_fmt", "yuv444p", odd)
+    info = probe(odd)
+    assert (info.width, info.height) == (202, 77)
+    assert corners(all_frames(odd)[1][0]) == ["red", "lime", "blue", "white"]
+
+
+def test_start_every_and_maximum(quarters: Path) -> None:
+    times, _ = all_frames(quarters, Selection(start_s=0.5, every=4, max_frames=3))
+    assert times == pytest.approx([0.5, 0.9, 1.3], abs=1e-3)
+    with pytest.raises(InputError, match=r"ends at 2\.0 s"):
+        all_frames(quarters, Selection(start_s=5.0))
+
+
+def test_window_may_leave_the_picture(quarters: Path) -> None:
+    info = probe(quarters)
+    _, frame = next(iter(read_frames(quarters, info, Selection(), (64, 64), (-32, -16, 128))))
+    assert frame[:7].max() <= 8 and frame[:, :15].max() <= 8  # beyond the picture it is black
+    assert np.abs(frame[12, 24].astype(int) - COLORS["red"]).max() < 12
+    assert np.abs(frame[12, 60].astype(int) - COLORS["lime"]).max() < 12
+
+
+def test_ten_bit_high_dynamic_range(quarters: Path, tmp_path: Path) -> None:
+    bright = tmp_path / "hdr.mov"
+    tags = "colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc:log-level=error"
+    ffmpeg("-i", quarters, "-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", tags, "-tag:v", "hvc1", bright)
+    assert probe(bright).hdr
+    assert corners(all_frames(bright)[1][0]) == ["red", "lime", "blue", "white"]
+
+
+def test_truncated_video_gives_what_decodes(tmp_path: Path) -> None:
+    whole, short = tmp_path / "whole.mp4", tmp_path / "short.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=128x96:r=10:d=4", "-g", "5", "-movflags", "+faststart", whole)
+    short.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert 3 < len(all_frames(short)[0]) < 40
+    ffmpeg("-i", whole, "-c", "copy", tmp_path / "late.mp4")  # its index at the end
+    short.write_bytes((tmp_path / "late.mp4").read_bytes()[:-2000])
+    with pytest.raises(InputError, match="cut short"):
+        probe(short)
+
+
+def test_files_that_are_no_video(tmp_path: Path) -> None:
+    sound = tmp_path / "sound.m4a"
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", sound)
+    empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
+    empty.touch()
+    text.write_text("words")
+    cases = {
+        tmp_path / "none.mp4": "no file", tmp_path: "folder", empty: "empty", text: "not a video", sound: "no picture"
+    }  # fmt: skip
+    for path, words in cases.items():
+        with pytest.raises(InputError, match=words) as caught:
+            probe(path)
+        assert caught.value.why and caught.value.fix and caught.value.exit_code == 3
