@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -110,6 +111,32 @@ def test_a_video_that_cannot_be_used_leaves_no_workspace(here: Path) -> None:
     assert cli(here, "preprocess", "a.mp4").returncode == 0
     assert cli(here, "preprocess", "a.mp4", "--set", "fail=input", "--force").returncode == 3
     assert (here / "a.avatar" / "source" / "0.txt").exists(), "what was there before must stay"
+
+
+def test_on_a_full_disk_it_stops_and_resumes_when_there_is_room(small_disk: Path, here: Path) -> None:
+    ballast = small_disk / "ballast"
+    folder = str(small_disk / "a.avatar")
+    assert cli(here, "preprocess", "a.mp4", "--out", folder).returncode == 0
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    full = cli(here, "fit", "-w", folder)
+    assert full.returncode == 4 and "disk is full" in full.stderr and "Traceback" not in full.stderr
+    said = json.loads(cli(here, "status", "--json", "-w", folder).stdout)["stages"]
+    assert [row["state"] for row in said if row["stage"] in ("track", "fit")][-1] != "current"
+    ballast.unlink()
+    assert cli(here, "fit", "-w", folder).returncode == 0
+
+
+def test_a_read_only_folder_can_be_looked_at_and_not_written(small_disk: Path, here: Path) -> None:
+    folder = str(small_disk / "a.avatar")
+    assert cli(here, "preprocess", "a.mp4", "--out", folder).returncode == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert cli(here, "status", "-w", folder).returncode == 0
+    assert cli(here, "preprocess", "a.mp4", "--out", folder).returncode == 0, "it is current: nothing is to be written"
+    for words in (["track", "-w", folder], ["preprocess", "a.mp4", "--out", str(small_disk / "b.avatar")]):
+        refused = cli(here, *words)
+        assert refused.returncode == 4 and "read-only" in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_a_traceback_only_with_v(here: Path) -> None:

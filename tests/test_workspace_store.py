@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,19 +108,6 @@ def test_errors_of_the_disk_are_explained(
     with pytest.raises(WorkspaceError, match=word):
         workspace.write_text("a.txt", "x")
     assert not workspace.path("a.txt").exists()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 kB; needs the right to mount."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True)
-    if done.returncode:
-        pytest.skip("this user may not mount a tmpfs")
-    yield folder
-    subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_keeps_what_was_there(small_disk: Path) -> None:
