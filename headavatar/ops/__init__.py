@@ -2,7 +2,8 @@
 
 A call picks its backend in `ops.backend`: "native" (C++/OpenMP, CPU float32) where the library was built, else
 "reference" (plain torch, any device and dtype). The reference is the oracle that tests hold the others against.
-Force one with `with ops.backend.use("reference"):` or `HEADAVATAR_OPS=reference`.
+Force one with `with ops.backend.use("reference"):` or `HEADAVATAR_OPS=reference`. CUDA tensors run on the reference;
+this has not been run on a GPU yet.
 
 Rasterise a mesh and interpolate over it (gradients to vertex positions pass through `bary` and `depth`)::
 
