@@ -25,6 +25,7 @@ from headavatar.track.surfels import Surfels
 
 PERSON_ITERATIONS = 8
 MOTION_ITERATIONS = 6
+SETTLE_ITERATIONS = 3
 REJECTIONS = 2
 
 Keep = Callable[[str, Callable[[], dict[str, Array]]], dict[str, Array]]
@@ -90,6 +91,17 @@ def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter
     }  # fmt: skip
 
 
+def settle(head: HeadModel, inputs: Inputs, kept: Array, person: Person, motion: Motion) -> dict[str, Array]:
+    """Fit the expressions to the landmarks once more, under poses that the picture has settled."""
+    seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
+    fit = LandmarkFit(LandmarkModel.of(head), seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
+    motion = fit.fit_motion(person, motion, SETTLE_ITERATIONS, posed=True)
+    return {
+        "rotation": motion.rotation.numpy(), "translation": motion.translation.numpy(),
+        "expression": motion.expression.numpy(),
+    }  # fmt: skip
+
+
 def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Reporter, seed: int, keep: Keep) -> Track:
     """Track a clip.
 
@@ -131,6 +143,8 @@ def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Repo
             motion = _motion(result)
             rounds.append(_round(step.name, result, train))
             task.advance(psnr=rounds[-1]["psnr_held"])
+    if steps:
+        motion = _motion(keep("settled", lambda: settle(head, inputs, kept, person, motion)))
     return Track(kept, train, person, motion, camera, start, first["errors"], rounds)
 
 

@@ -134,7 +134,8 @@ def _fill(head: HeadModel, atlas: Atlas, mean: Tensor, weight: Tensor) -> Textur
     mirrored = atlas.place(_mirror_uvs(head), head.faces) * torch.tensor([1.0, -1.0]) + torch.tensor([0.0, 1.0])
     layers = torch.from_numpy(np.dstack([image * seen[..., None], seen])).permute(2, 0, 1)
     other = sample(layers[None], mirrored[None] * size)[0].T.numpy()
-    other_color, other_seen = other[:, :3] / np.maximum(other[:, 3:], 1e-6), other[:, 3]
+    whole = ~_on_seam(head)[head.mirror][head.faces].any(1)[atlas.faces].numpy()
+    other_color, other_seen = other[:, :3] / np.maximum(other[:, 3:], 1e-6), other[:, 3] * whole
     own = seen[rows, columns]
     total = own + (1 - own) * other_seen
     blend = (own / np.maximum(total, 1e-6))[:, None]
@@ -149,6 +150,14 @@ def _mirror_uvs(head: HeadModel) -> Tensor:
     uvs = torch.zeros(head.vertex_count, 2)
     uvs[head.faces.reshape(-1)] = head.uvs[head.uv_faces.reshape(-1)]
     return uvs[head.mirror]
+
+
+def _on_seam(head: HeadModel) -> Tensor:
+    """(V,) bool: vertices at which the UV layout is cut, so that faces beside them cannot be mirrored by corners."""
+    corners, uvs = head.faces.reshape(-1), head.uv_faces.reshape(-1)
+    lowest = torch.full((head.vertex_count,), len(head.uvs)).scatter_reduce(0, corners, uvs, "amin")
+    highest = torch.zeros(head.vertex_count, dtype=torch.long).scatter_reduce(0, corners, uvs, "amax")
+    return lowest < highest
 
 
 def _diffuse(image: Array, known: Array) -> Array:
