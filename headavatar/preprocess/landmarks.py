@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from headavatar.errors import EnvironmentFault
+from headavatar.preprocess.runtimes import quiet
 from headavatar.scene import ARKIT_NAMES, Array
 
 POINTS = 478
@@ -71,7 +72,8 @@ def landmarker(model: Path) -> Iterator[Any]:
         output_face_blendshapes=True,
         output_facial_transformation_matrixes=True,
     )
-    instance = vision.FaceLandmarker.create_from_options(options)
+    with quiet():
+        instance = vision.FaceLandmarker.create_from_options(options)
     try:
         yield instance
     finally:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,27 @@ import numpy as np
 
 from headavatar.errors import EnvironmentFault
 from headavatar.scene import Array
+
+_quiet = threading.Lock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what native libraries write on stderr while they start from the user; no setting of theirs does."""
+    with _quiet:
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is no stderr
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def onnx_session(model: Path) -> Any:
@@ -40,8 +65,9 @@ class LiteModel:
             raise EnvironmentFault(
                 "ai-edge-litert cannot be loaded", why=str(error), fix="pip install ai-edge-litert"
             ) from error
-        self.interpreter = Interpreter(str(model), num_threads=1)
-        self.interpreter.allocate_tensors()
+        with quiet():
+            self.interpreter = Interpreter(str(model), num_threads=1)
+            self.interpreter.allocate_tensors()
         self.input = self.interpreter.get_input_details()[0]["index"]
         self.output = self.interpreter.get_output_details()[0]["index"]
 

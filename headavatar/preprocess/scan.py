@@ -36,7 +36,8 @@ def scan(
     """
     shrink = min(1.0, LONGEST_SIDE / max(info.width, info.height))
     size = (round(info.width * shrink), round(info.height * shrink))
-    partial.mkdir(parents=True, exist_ok=True)
+    with atomic.disk_errors(partial):
+        partial.mkdir(parents=True, exist_ok=True)
     blocks: list[Faces] = []
     frames = decode.read_frames(video, info, selection, size)
     with reporter.task("faces and landmarks", decode.expected_frames(info, selection)) as task:

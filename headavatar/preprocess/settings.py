@@ -17,7 +17,7 @@ class PreprocessSettings:
     start: float = setting(0.0, "seconds of the video to skip")
     max_frames: int = setting(0, "stop after this many frames; 0 takes all")
     every: int = setting(1, "take every K-th frame")
-    size: int = setting(512, "side of the square crop, pixels", choices=(256, 512))
+    size: int = setting(256, "side of the square crop, pixels", choices=(256, 512))
     matting: str = setting(
         "modnet", "network for the person's matte; rvm is GPL-3.0, selfie is light and coarse",
         choices=("modnet", "rvm", "selfie"),
@@ -29,7 +29,11 @@ class PreprocessSettings:
     workers: int = setting(0, "threads that run networks; 0 takes one per core, four at most", changes_result=False)
 
 
-PRESETS: dict[str, dict[str, Any]] = {"fast": {"size": 256, "matting": "selfie"}, "balanced": {}, "quality": {"size": 512}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"size": 256, "matting": "selfie"},
+    "balanced": {},
+    "quality": {"size": 512},
+}
 
 
 def models(settings: PreprocessSettings) -> tuple[str, ...]:
