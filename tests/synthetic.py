@@ -93,7 +93,12 @@ def motion(frames: int, rng: np.random.Generator) -> HeadParams:
 
 
 def make(
-    frames: int = 36, size: int = 160, seed: int = 0, noise_px: float = 0.4, params: HeadParams | None = None
+    frames: int = 36,
+    size: int = 160,
+    seed: int = 0,
+    noise_px: float = 0.4,
+    drift_px: float = 0.0,
+    params: HeadParams | None = None,
 ) -> SyntheticClip:
     """Render a clip.
 
@@ -102,6 +107,8 @@ def make(
         size: side of the pictures, pixels.
         seed: of the person, the motion and the noise.
         noise_px: standard deviation of the landmarks' noise, for pictures of 160 pixels; larger ones in proportion.
+        drift_px: standard deviation of an error that neighboring landmarks share, as a network's do; it does not
+            average out over the face.
         params: the motion, instead of one made up.
     """
     rng = np.random.default_rng(seed)
@@ -116,6 +123,9 @@ def make(
     pixels, depth = camera.project(points)
     exact = np.concatenate([pixels, ((depth - depth.mean(1, keepdims=True)) * focal / 0.50)[..., None]], -1)
     noise = rng.normal(0, noise_px * size / 160, exact.shape)
+    place = head().landmark_points(head().template[None])[0].numpy() / 0.04
+    fields = np.cos(place @ rng.normal(0, 1, (3, 12)) + rng.uniform(0, 2 * np.pi, 12)) / np.sqrt(6)
+    noise[..., :2] += np.einsum("lk,tkc->tlc", fields, rng.normal(0, drift_px * size / 160, (len(exact), 12, 2)))
     scores = np.clip(params.expression + rng.normal(0, 0.02, params.expression.shape), 0, 1)
     scores[:, ARKIT_NAMES.index("tongueOut")] = 0
     images, mattes, head_mattes, parsing, normals = (np.stack(part) for part in zip(*pictures, strict=True))
@@ -182,7 +192,9 @@ def write_video(path: str | Path, frames: int = 36, size: int = 256, seed: int =
     import imageio_ffmpeg
 
     clip = make(frames, size, seed)
-    writer = imageio_ffmpeg.write_frames(str(path), (size, size), fps=FPS, codec="libx264", quality=9, macro_block_size=2)
+    writer = imageio_ffmpeg.write_frames(
+        str(path), (size, size), fps=FPS, codec="libx264", quality=9, macro_block_size=2
+    )
     writer.send(None)
     for image in clip.images:
         writer.send(np.ascontiguousarray(image))
@@ -271,7 +283,9 @@ def _render(world: torch.Tensor, skin: _Skin, camera: Camera) -> tuple[Array, Ar
     picture = np.empty((*mask.shape, 3), np.float32)
     picture[:] = np.array(BACKGROUND) / 255
     picture[clothes] = (0.35, 0.2, 0.45)
-    picture = np.where(mask[..., None], np.clip(color * (1 + 0.35 * freckles[..., None]) * light[..., None], 0, 1), picture)
+    picture = np.where(
+        mask[..., None], np.clip(color * (1 + 0.35 * freckles[..., None]) * light[..., None], 0, 1), picture
+    )
     index = fragments.face_index.numpy()
     parsing = np.where(clothes, np.uint8(PARSING_CLASSES.index("clothes")), np.uint8(0))
     parsing = np.where(mask, skin.classes[np.maximum(index, 0)], parsing)

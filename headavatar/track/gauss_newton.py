@@ -33,7 +33,12 @@ def smoothness_weights(times_s: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def add_smoothness(
-    bands: Tensor, gradient: Tensor, values: Tensor, strength: Tensor, times_s: Tensor, differences: Tensor | None = None
+    bands: Tensor,
+    gradient: Tensor,
+    values: Tensor,
+    strength: Tensor,
+    times_s: Tensor,
+    differences: Tensor | None = None,
 ) -> None:
     """Add the second-difference prior on every frame's unknowns to the normal equations, in place.
 
@@ -86,9 +91,7 @@ def solve_frames(blocks: Tensor, bands: Tensor, gradient: Tensor) -> Tensor:
         if frames > ahead:
             columns = (starts[: frames - ahead, None] + diagonal).ravel()
             banded[ahead * size, columns] = coupling[: frames - ahead, ahead].ravel()
-    step = solveh_banded(
-        banded, -gradient.double().numpy().ravel(), lower=True, overwrite_ab=True, check_finite=False
-    )
+    step = solveh_banded(banded, -gradient.double().numpy().ravel(), lower=True, overwrite_ab=True, check_finite=False)
     return torch.from_numpy(step.reshape(frames, size))
 
 

@@ -24,7 +24,6 @@ from headavatar.track.settings import LandmarkWeights
 
 CHUNK = 48
 RIGID = 6
-_FIRM = 1e12
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,7 @@ def projection_jacobian(world: Tensor, focal: float) -> Tensor:
     zero = torch.zeros_like(inverse)
     x, y = world[..., 0] * inverse, world[..., 1] * inverse
     scale = focal * inverse
-    return torch.stack(
-        [torch.stack([scale, zero, x * scale], -1), torch.stack([zero, -scale, -y * scale], -1)], -2
-    )
+    return torch.stack([torch.stack([scale, zero, x * scale], -1), torch.stack([zero, -scale, -y * scale], -1)], -2)
 
 
 def cross_jacobian(jacobian: Tensor, arm: Tensor) -> Tensor:
@@ -148,6 +145,19 @@ class Normal:
     shared_gradient: Tensor | None = None
     mixed: Tensor | None = None
 
+    @staticmethod
+    def joined(parts: list[Normal]) -> Normal:
+        """Frames after frames; the person's parts add up."""
+        blocks, gradient = torch.cat([p.blocks for p in parts]), torch.cat([p.gradient for p in parts])
+        if parts[0].mixed is None:
+            return Normal(blocks, gradient)
+        return Normal(
+            blocks, gradient,
+            torch.stack([p.shared_block for p in parts if p.shared_block is not None]).sum(0),
+            torch.stack([p.shared_gradient for p in parts if p.shared_gradient is not None]).sum(0),
+            torch.cat([p.mixed for p in parts if p.mixed is not None]),
+        )  # fmt: skip
+
 
 class LandmarkFit:
     """The cost of landmarks and priors, and its Gauss-Newton steps.
@@ -172,24 +182,22 @@ class LandmarkFit:
 
     def assemble(self, person: Person, motion: Motion, seen: Observation, with_person: bool) -> Normal:
         """Normal equations of the landmarks and of the priors on expressions."""
-        parts = []
         shape = self.surface.shape(person.identity) + person.offset
+        parts = []
         for start in range(0, len(motion), CHUNK):
-            piece = slice(start, start + CHUNK)
-            index = torch.arange(len(motion))[piece]
-            parts.append(self._assemble(person, shape, motion[piece], seen[index], with_person))
-        total = Normal(torch.cat([p.blocks for p in parts]), torch.cat([p.gradient for p in parts]))
-        if with_person:
-            total.mixed = torch.cat([p.mixed for p in parts])
-            for name in ("shared_block", "shared_gradient"):
-                setattr(total, name, sum(getattr(p, name) for p in parts))
-        return total
+            index = torch.arange(len(motion))[start : start + CHUNK]
+            parts.append(self._assemble(person, shape, motion[index], seen[index], with_person))
+        return Normal.joined(parts)
 
     def _assemble(self, person: Person, shape: Tensor, motion: Motion, seen: Observation, with_person: bool) -> Normal:
         w, model, surface = self.weights, self.model, self.surface
         arm, world, pixels, residual, by_point, by_head = self._look(person, shape, motion, seen)
         unit = self.unit_px(motion, person.focal)[:, None, None]
-        columns = [cross_jacobian(by_point, arm), by_point, torch.einsum("tlij,elj->tlie", by_head, surface.expression_basis)]
+        columns = [
+            cross_jacobian(by_point, arm),
+            by_point,
+            torch.einsum("tlij,elj->tlie", by_head, surface.expression_basis),
+        ]
         if with_person:
             columns.append(torch.einsum("tlij,slj->tlis", by_head, surface.identity_basis))
             columns.append(((pixels - seen.center) / unit)[..., None])  # by the logarithm of the focal length
@@ -213,7 +221,11 @@ class LandmarkFit:
         if not with_person:
             return Normal(blocks, own)
         return Normal(
-            blocks, own, hessian[:, n:, n:].sum(0).double(), gradient[:, n:].sum(0).double(), hessian[:, :n, n:].double()
+            blocks,
+            own,
+            hessian[:, n:, n:].sum(0).double(),
+            gradient[:, n:].sum(0).double(),
+            hessian[:, :n, n:].double(),
         )
 
     def stranger(self) -> Person:
@@ -221,29 +233,20 @@ class LandmarkFit:
         zeros = torch.zeros(len(self.surface.identity_basis)), torch.zeros(len(self.surface.template), 3)
         return Person(*zeros, self.focal_prior)
 
-    def fit_person(
-        self, frames: Tensor, iterations: int, start: tuple[Person, Motion] | None = None
-    ) -> tuple[Person, Motion]:
-        """Identity, focal length and offsets from some frames, their motion as a by-product.
-
-        Args:
-            frames: (n,) the frames to look at.
-            iterations: Gauss-Newton steps.
-            start: a person, and a motion of all frames whose poses and whose focal length hold; nothing by default.
-        """
+    def fit_person(self, frames: Tensor, iterations: int) -> Person:
+        """Identity, focal length and offsets from the given frames (n,)."""
         seen, w = self.seen[frames], self.weights
-        posed = start is not None
-        person = start[0] if start else self.stranger()
-        motion = start[1][frames] if start else initial_motion(self.model, person, seen)
+        person = self.stranger()
+        motion = initial_motion(self.model, person, seen)
         count = len(frames)
         for iteration in range(iterations):
             system = self.assemble(person, motion, seen, with_person=True)
             assert system.shared_gradient is not None
             prior = torch.full((len(system.shared_gradient),), w.identity * count, dtype=torch.float64)
-            prior[-1] = _FIRM if posed else w.focal * count
-            state = torch.cat([person.identity.double(), torch.zeros(1).double() if posed else torch.tensor([np.log(person.focal / self.focal_prior)])])
-            lower, upper = self._room(motion, posed)
-            held = (lower == upper) | ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0))
+            prior[-1] = w.focal * count
+            state = torch.cat([person.identity.double(), torch.tensor([np.log(person.focal / self.focal_prior)])])
+            lower, upper = self._room(motion, posed=False)
+            held = ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0))
             given = torch.zeros_like(system.gradient)
             for _ in range(3):
                 shared, own = _eliminate(system, prior, prior * state, given, held)
@@ -253,12 +256,12 @@ class LandmarkFit:
             motion = advance(motion, own)
             focal = person.focal * float(torch.exp(shared[-1].clamp(-0.2, 0.2)))
             person = replace(person, identity=(state + shared)[:-1].float(), focal=focal)
-            if posed or iteration >= 2:  # not before the pose is right: offsets would absorb its error
+            if iteration >= 2:  # not before the pose is right: offsets would absorb its error
                 person = replace(person, offset=self._fit_offset(person, motion, seen))
-        return person, motion
+        return person
 
     def _look(self, person: Person, shape: Tensor, motion: Motion, seen: Observation) -> tuple[Tensor, ...]:
-        """Arms and world points (T, L, 3), pixels and residuals (T, L, 2), derivatives by world and head (T, L, 2, 3)."""
+        """Arms, world points (T, L, 3); pixels, residuals (T, L, 2); derivatives by world and head (T, L, 2, 3)."""
         head = self.surface.points(shape, motion.expression)
         arm = head @ motion.rotation.transpose(1, 2)
         world = arm + motion.translation[:, None]

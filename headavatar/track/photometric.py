@@ -19,8 +19,13 @@ from headavatar.head.rotations import matrix_to_axis_angle
 from headavatar.scene import PARSING_CLASSES, Array
 from headavatar.track.gauss_newton import add_smoothness, solve_frames
 from headavatar.track.landmark_fit import (
-    Motion, advance, cross_jacobian, project, projection_jacobian, rotation_steps,
-)  # fmt: skip
+    Motion,
+    advance,
+    cross_jacobian,
+    project,
+    projection_jacobian,
+    rotation_steps,
+)
 from headavatar.track.settings import PhotometricStep
 from headavatar.track.surfels import Surfels, seen_by_view
 
@@ -87,8 +92,8 @@ class Colors:
     Attributes:
         mean: (N, 3) logarithms of the colors, a toe added, under light that is the same everywhere.
         confidence: (N,) in [0, 1], how much was seen of each.
-        light: (9, 3) added to the logarithm by the direction that a surfel faces in world space, in spherical harmonics:
-            the lamps stay where they are while the head turns.
+        light: (9, 3) added to the logarithm by the direction that a surfel faces in world space, in spherical
+            harmonics: the lamps stay where they are while the head turns.
     """
 
     mean: Tensor
@@ -127,10 +132,7 @@ class PhotometricFit:
         self, surfels: Surfels, pictures: Pictures, vertices: Tensor, faces: Tensor, train: Tensor, anchor: Anchor
     ) -> None:
         self.surfels, self.pictures, self.train, self.anchor = surfels, pictures, train, anchor
-        self.lit = True
-        self.seen, self.view = seen_by_view(
-            surfels, vertices, faces, anchor.motion.rotation, anchor.motion.translation
-        )
+        self.seen, self.view = seen_by_view(surfels, vertices, faces, anchor.motion.rotation, anchor.motion.translation)
         self.points = surfels.surface.points(surfels.shape, anchor.motion.expression)
 
     def run(self, motion: Motion, step: PhotometricStep) -> tuple[Motion, Tensor, Tensor]:
@@ -191,10 +193,8 @@ class PhotometricFit:
             # every surfel's own color is eliminated: the light is what is left when the same skin turns in it
             matrix = basis_square - basis_heap.T @ (basis_heap / some)
             right = mixed - basis_heap.T @ (heap / some)
-            light = torch.zeros(9, 3)
-            if self.lit:
-                prior = 1e-3 * basis_square.trace() / 8 * torch.eye(8)
-                light[1:] = torch.linalg.solve(matrix + prior, right)
+            prior = 1e-3 * basis_square.trace() / 8 * torch.eye(8)
+            light = torch.cat([torch.zeros(1, 3), torch.linalg.solve(matrix + prior, right)])
             mean = (heap - basis_heap @ light[1:]) / some
             colors = Colors(mean, (total / (0.02 * float(self.train.sum()))).clamp(max=1), light)
         return colors
@@ -291,7 +291,7 @@ def harmonics(normals: Tensor) -> Tensor:
 
 
 def exposure(mean: Tensor, seen: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gain and bias (B, 3) that bring the expected colors (B, N, 3) nearest to the seen ones (B, N, 3), held near 1 and 0."""
+    """Gain and bias (B, 3) that bring expected colors (B, N, 3) nearest to those seen (B, N, 3), held near 1 and 0."""
     weight = (weight / weight.sum(1, keepdim=True).clamp(min=1e-6))[..., None]
     x_mean, y_mean = (weight * mean).sum(1), (weight * seen).sum(1)
     x, y = mean - x_mean[:, None], seen - y_mean[:, None]

@@ -63,19 +63,17 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     "none": (),
     "fast": (
         PhotometricStep("coarse", 0.5, 1.5, 3),
-        PhotometricStep("fine", 1.0, 1.0, 3),
+        PhotometricStep("fine", 1.0, 1.0, 2),
     ),
     "balanced": (
-        PhotometricStep("coarse", 0.5, 1.5, 3),
-        PhotometricStep("fine", 1.0, 1.5, 3),
-        PhotometricStep("sharp", 1.0, 0.8, 3),
+        PhotometricStep("coarse", 0.5, 1.5, 4),
+        PhotometricStep("fine", 1.0, 1.0, 3),
     ),
     "quality": (
         PhotometricStep("coarse", 0.5, 1.5, 4),
         PhotometricStep("fine", 1.0, 1.5, 4),
         PhotometricStep("sharp", 1.0, 0.8, 4),
         PhotometricStep("sharper", 1.0, 0.6, 4),
-        PhotometricStep("last", 1.0, 0.6, 4),
     ),
 }
 """The rounds of photometric refinement that `refine` names."""

@@ -69,9 +69,7 @@ def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter
         with reporter.task("landmarks", 1 + MOTION_ITERATIONS) as task:
             start = initial_motion(model, fit.stranger(), seen)
             candidates = torch.from_numpy(np.flatnonzero(train))
-            person, _ = fit.fit_person(
-                keyframes(seen, candidates, start.rotation, settings.keyframes), PERSON_ITERATIONS
-            )
+            person = fit.fit_person(keyframes(seen, candidates, start.rotation, settings.keyframes), PERSON_ITERATIONS)
             task.advance()
             motion = initial_motion(model, person, seen)
             for _ in range(MOTION_ITERATIONS):
@@ -114,9 +112,7 @@ def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Repo
         keep: stores each step's arrays and gives them back after an interruption.
     """
     first = keep("landmarks", lambda: landmarks(head, inputs, settings, reporter))
-    person = Person(
-        torch.from_numpy(first["identity"]), torch.from_numpy(first["offset"]), float(first["focal"])
-    )
+    person = Person(torch.from_numpy(first["identity"]), torch.from_numpy(first["offset"]), float(first["focal"]))
     start = _motion(first)
     kept, train = first["kept"], first["train"]
     K = inputs.prior.K.copy()

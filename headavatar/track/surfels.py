@@ -17,7 +17,7 @@ from headavatar.ops.raster import rasterize
 from headavatar.track.points import PointModel
 
 UNSEEN_REGIONS = ("mouth_interior", "teeth", "tongue", "lashes", "eyes", "neck")
-"""Parts whose look is no matter of the head's rigid pose: inside the mouth, moving by themselves, or worn by clothes."""
+"""Parts whose look says nothing of the head's pose: inside the mouth, moving by themselves, or below clothes."""
 
 _BIN_DEG = 6.0
 _RASTER = 160

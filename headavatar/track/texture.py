@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from headavatar.head import HeadModel
-from headavatar.ops.raster import interpolate, rasterize
+from headavatar.ops.raster import rasterize
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import Motion, project
 from headavatar.track.photometric import Pictures, cauchy, images_of, sample
@@ -51,9 +51,7 @@ class Atlas:
         ).contiguous()
         fragments = rasterize(flat, head.uv_faces, size, size)
         rows, columns = torch.nonzero(fragments.face_index >= 0, as_tuple=True)
-        return Atlas(
-            rows, columns, fragments.face_index[rows, columns].long(), fragments.bary[rows, columns], size
-        )
+        return Atlas(rows, columns, fragments.face_index[rows, columns].long(), fragments.bary[rows, columns], size)
 
     def place(self, attributes: Tensor, head_faces: Tensor) -> Tensor:
         """(P, C) vertex attributes (V, C) at the texels."""
@@ -68,9 +66,7 @@ class Texture:
     seen: Array
 
 
-def gather(
-    head: HeadModel, identity: Tensor, motion: Motion, pictures: Pictures, frames: Array, size: int
-) -> Texture:
+def gather(head: HeadModel, identity: Tensor, motion: Motion, pictures: Pictures, frames: Array, size: int) -> Texture:
     """Unproject pictures onto the texture.
 
     Args:
@@ -173,24 +169,3 @@ def _diffuse(image: Array, known: Array) -> Array:
     coarse = _diffuse(coarse, np.minimum(weight * 2, 1))
     around = cv2.resize(coarse, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return (image * known[..., None] + around * (1 - known[..., None])).astype(np.float32)
-
-
-def paint(head: HeadModel, world: Tensor, texture: Array, focal: float, center: Tensor, height: int, width: int) -> tuple[Array, Array]:
-    """Render the textured mesh without lighting.
-
-    Args:
-        head: the head model.
-        world: (V, 3) posed vertices.
-        texture: (size, size, 3) float.
-        focal, center: of the camera, pixels.
-        height, width: pixels.
-    Returns:
-        rgb (height, width, 3) float, 0 outside, and the index of the face seen (height, width), -1 outside.
-    """
-    screen = torch.cat([project(world, focal, center), -world[:, 2:]], 1)
-    fragments = rasterize(screen, head.faces, height, width)
-    uv = interpolate(head.uvs, head.uv_faces, fragments).numpy()
-    size = len(texture)
-    rgb = cv2.remap(texture, uv[..., 0] * size - 0.5, (1 - uv[..., 1]) * size - 0.5, cv2.INTER_LINEAR)
-    mask = fragments.mask.numpy()
-    return np.where(mask[..., None], rgb, 0), fragments.face_index.numpy()
