@@ -12,6 +12,7 @@ import torch
 
 from headavatar import ops
 from headavatar.ops.native import library
+from headavatar.ops.reference.field import mlp as reference_mlp
 
 needs_native = pytest.mark.skipif(library.load().handle is None, reason="the native library is not built")
 
@@ -51,6 +52,16 @@ def compare(results, tolerance=1e-4):
         assert (a is None) == (b is None)
         if a is not None:
             close(a, b, tolerance)
+
+
+def off_kinks(x, weights):
+    """(N,) points at which no hidden unit is so near 0 that rounding decides whether it lets gradients through."""
+    keep = torch.ones(len(x), dtype=torch.bool)
+    for weight in weights[:-1]:
+        x = x @ weight.T
+        keep &= (x.abs() > 1e-4).all(1)
+        x = x.relu()
+    return keep
 
 
 SPECS = [
@@ -103,7 +114,9 @@ def test_blend_tables_agrees(generator, frames):
 @pytest.mark.parametrize("points", [1, 96, 1000])
 def test_fused_mlp_agrees(generator, widths, points):
     weights = [torch.randn(o, i, generator=generator) / i**0.5 for i, o in zip(widths[:-1], widths[1:], strict=True)]
-    compare(both(lambda x, *w: ops.fused_mlp(x, w), torch.randn(points, widths[0], generator=generator), *weights))
+    x = torch.randn(points, widths[0], generator=generator)
+    x = x[off_kinks(x, weights)]
+    compare(both(lambda x, *w: ops.fused_mlp(x, w), x, *weights))
 
 
 def field_inputs(generator, spec, geometry, ray_width, hidden, points=1500, rays=60, frames=2):
@@ -128,6 +141,12 @@ def test_nerf_field_agrees(generator, spec, geometry, ray_width, hidden):
     x, table, features, index, sigma_weights, color_weights = field_inputs(generator, spec, geometry, ray_width, hidden)
     split = len(sigma_weights)
     offsets = torch.tensor([0, 700, len(x)])
+    with ops.backend.use("reference"):
+        encoded = ops.hash_encode(x, table, spec, frame_offsets=offsets)
+    raw = reference_mlp(encoded, sigma_weights)
+    keep = off_kinks(encoded, sigma_weights) & off_kinks(torch.cat((raw[:, 1:], features[index]), 1), color_weights)
+    x, index, offsets = x[keep], index[keep], torch.tensor([0, int(keep[:700].sum()), int(keep.sum())])
+    assert len(x) > 500
     results = both(
         lambda t, *w: ops.nerf_field(
             x, t, features, index, w[:split], w[split:], spec, frame_offsets=offsets, density_scale=30.0
@@ -252,8 +271,12 @@ def test_rank_one_adam_agrees(generator, moments):
             for step in steps:
                 optimizer.step(step)
         ends.append(optimizer.tables)
-    assert float((ends[0] - ends[1]).abs().max()) < (1e-5 if moments == "float32" else 5e-4)
-    assert float((ends[0] - start).abs().min()) > 0
+    moved = float((ends[0] - start).abs().mean())
+    assert moved > 1e-3
+    # A value in the middle between two of bfloat16's may be rounded either way, which moves few entries by a little.
+    difference = (ends[0] - ends[1]).abs()
+    assert float(difference.mean()) < 1e-4 * moved
+    assert float(difference.max()) < (1e-2 if moments == "float32" else 0.2) * moved
 
 
 def test_rank_one_adam_is_torch_adam_on_the_outer_product(generator):
