@@ -149,7 +149,8 @@ def test_eval_measures_holdout_beside_the_baselines(tracked: Workspace) -> None:
     assert summary["avatar"] == "made" and summary["method"] == "nerf-blendshape"
     written = json.loads(tracked.path("avatars/made/eval.json").read_text())
     rows = written["per_frame"]
-    assert summary["frames"] == len(rows) == len(json.loads(tracked.path("avatars/made/metrics.json").read_text())["holdout"])
+    metrics = json.loads(tracked.path("avatars/made/metrics.json").read_text())
+    assert summary["frames"] == len(rows) == len(metrics["holdout"])
     for figure in ("psnr", "ssim", "lpips"):
         assert summary[figure] == pytest.approx(np.mean([row["avatar"][figure] for row in rows]), abs=1e-4)
         for baseline in ("nearest_frame", "tracked_mesh"):

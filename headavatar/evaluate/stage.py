@@ -69,7 +69,9 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
         "within_2_deg_of_training": round(share_seen(clip), 4),
         "background": "white",
         "mask": "person, alpha matte" if fitted["with_torso"] else "head without clothes, alpha matte by parsing",
-        "crop": {"rectangle_px": video["crop"], "size_px": [width, height], "valid": round(float(clip.valid.mean()), 4)},
+        "crop": {
+            "rectangle_px": video["crop"], "size_px": [width, height], "valid": round(float(clip.valid.mean()), 4),
+        },
         "poses": "tracked, not refined against the avatar",
         "lpips_network": settings.lpips_network,
         "ssim_window": "gaussian 11, sigma 1.5",

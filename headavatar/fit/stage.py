@@ -91,7 +91,8 @@ def _fit_within_memory(
             halved = loop.smaller(method_settings)
             if halved is None:
                 raise OutOfMemory(
-                    "The fit does not fit into memory.", why=f"also not with {method_settings.rays} rays a step: {error}",
+                    "The fit does not fit into memory.",
+                    why=f"also not with {method_settings.rays} rays a step: {error}",
                     fix="use --preset fast, a smaller --size, or --set log2_table=13",
                 ) from error  # fmt: skip
             context.reporter.warn(f"out of memory: trying again with {halved.rays} rays a step")
@@ -112,7 +113,7 @@ class HoldoutLook:
     def __init__(self, workspace: Workspace, clip: Clip, name: str, count: int) -> None:
         self.workspace, self.clip, self.name = workspace, clip, name
         held = clip.split.holdout
-        places = np.linspace(0, len(held) - 1, min(count, len(held)) + 2)[1:-1].round().astype(int) if len(held) else []
+        places = np.linspace(0, max(len(held) - 1, 0), min(count, len(held)) + 2)[1:-1].round().astype(int)
         self.frames = [int(held[i]) for i in places]
 
     def __call__(self, avatar: Avatar, step: int) -> dict[str, float]:

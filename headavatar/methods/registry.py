@@ -86,7 +86,7 @@ def load_avatar(folder: str | Path, device: str = "cpu") -> Avatar:
     try:
         method = json.loads(path.read_text())["method"]
     except FileNotFoundError as error:
-        raise WorkspaceError(f"{path} does not exist.", why="no avatar was fitted here", fix="headavatar fit") from error
+        raise WorkspaceError(f"{path} does not exist.", why="no avatar is fitted here", fix="headavatar fit") from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise WorkspaceError(f"{path} cannot be read.", why=repr(error), fix="headavatar fit --force") from error
     avatar: Avatar = _load(get(method).avatar).load(Path(folder), device)

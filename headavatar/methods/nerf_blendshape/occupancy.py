@@ -11,7 +11,6 @@ Three cuts, each a grid over the same cube in head space:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -60,7 +59,7 @@ def mesh_points(head: Any, params: HeadParams, frames: Array) -> Array:
     return points
 
 
-def head_cube(points: Array, mattes: Sequence[Array], params: HeadParams, camera: Camera, hair_m: float) -> Cube:
+def head_cube(points: Array, mattes: Array, params: HeadParams, camera: Camera, hair_m: float) -> Cube:
     """The cube that holds the mesh and whatever the mattes show around it.
 
     Args:
@@ -135,7 +134,7 @@ def shell(points: Array, hairy: Array, cube: Cube, grid: int, shell_m: float, ha
 
 
 def carve(
-    candidates: torch.Tensor, cube: Cube, mattes: Sequence[Array], params: HeadParams, camera: Camera, valid: Array,
+    candidates: torch.Tensor, cube: Cube, mattes: Array, params: HeadParams, camera: Camera, valid: Array,
     chin_y: float,
 ) -> torch.Tensor:  # fmt: skip
     """The candidates that the mattes do not rule out.

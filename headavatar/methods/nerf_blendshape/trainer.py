@@ -58,7 +58,7 @@ class NerfBlendshapeTrainer:
         self.tables_optimizer = ops.RankOneAdam(self.field.tables, settings.table_lr, l1=l1)
         self.networks_optimizer = Adam(self.field.sigma_weights + self.field.color_weights)
         self.perceptual = Lpips("alex", device) if settings.perceptual_weight > 0 else None
-        self.about = {
+        self.about: dict[str, Any] = {
             "name": name, "head_model": str(getattr(head, "name", "")), "identity": params.identity,
             "settings": asdict(settings),
         }  # fmt: skip
