@@ -193,6 +193,9 @@ class Clip:
         frame_idx: (T,) indices of the frames in the workspace.
         valid: (H, W) bool, false where the crop leaves the picture; such pixels count in no loss and no figure.
         split: train and holdout positions.
+        covered: T × (H, W) uint8, how much of each pixel is clothes in front of the head or where it may go on; what
+            lies behind is unknown, so such pixels teach nothing and are white in truth and prediction alike. None
+            where the torso is supervised too.
     """
 
     images: Sequence[Array]
@@ -205,6 +208,7 @@ class Clip:
     frame_idx: Array
     valid: Array
     split: Split
+    covered: Sequence[Array] | None = None
 
     def __len__(self) -> int:
         return len(self.frame_idx)

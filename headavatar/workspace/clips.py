@@ -51,6 +51,30 @@ class ImageSequence(Sequence[Array]):
         return image
 
 
+class Differences(Sequence[Array]):
+    """What one sequence of grayscale pictures has more than another, (H, W) uint8.
+
+    Args:
+        more, less: sequences of equal length.
+    """
+
+    def __init__(self, more: Sequence[Array], less: Sequence[Array]) -> None:
+        self.more, self.less = more, less
+
+    def __len__(self) -> int:
+        return len(self.more)
+
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+    @overload
+    def __getitem__(self, index: slice) -> Differences: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Differences(self.more[index], self.less[index])
+        more, less = self.more[index], self.less[index]
+        return np.where(more > less, more - less, 0).astype(np.uint8)
+
+
 def read_image(path: Path, *, gray: bool = False) -> Array:
     """Read a picture as (H, W, 3) RGB or (H, W) gray, uint8.
 
@@ -112,9 +136,10 @@ def load_clip(workspace: Workspace, split: str = "blocks", with_torso: bool = Fa
     def sequence(folder: str, gray: bool) -> ImageSequence:
         return ImageSequence([workspace.path(folder, layout.frame_name(int(i))) for i in frame_idx], gray=gray)
 
+    people, heads = sequence(layout.MATTES, gray=True), sequence(layout.HEAD_MATTES, gray=True)
     return Clip(
         images=sequence(layout.FRAMES, gray=False),
-        mattes=sequence(layout.MATTES if with_torso else layout.HEAD_MATTES, gray=True),
+        mattes=people if with_torso else heads,
         parsing=sequence(layout.PARSING, gray=True),
         landmarks=landmarks,
         camera=load_camera(workspace),
@@ -123,4 +148,5 @@ def load_clip(workspace: Workspace, split: str = "blocks", with_torso: bool = Fa
         frame_idx=frame_idx,
         valid=read_image(workspace.path(layout.VALID), gray=True) > 127,
         split=Split.named(split, times_s),
+        covered=None if with_torso else Differences(people, heads),
     )
