@@ -13,7 +13,7 @@ from headavatar.evaluate.figures import Figures, compare, mean
 from headavatar.evaluate.settings import EvalSettings
 from headavatar.methods import load_avatar
 from headavatar.metrics.lpips import Lpips
-from headavatar.metrics.truth import face_mask, on_white
+from headavatar.metrics.truth import face_mask, on_white, without_covered
 from headavatar.ops import backend
 from headavatar.progress import RunContext
 from headavatar.scene import Array, Clip
@@ -21,6 +21,7 @@ from headavatar.workspace import Workspace, load_clip, provenance
 from headavatar.workspace.clips import read_image
 
 NEAR_DEG = 2.0
+MASK = "head without clothes, alpha matte by parsing; white in truth and prediction where the truth shows clothes"
 
 
 def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
                 avatar.render(clip.params[frame], clip.camera).rgb, show_training_frame(clip, frame), mesh.render(frame)
             )  # fmt: skip
             for name, picture in zip(names, pictures, strict=True):
+                picture = without_covered(picture, clip.covered, frame)
                 figures[name].append(compare(network, picture, truth, clip.valid, face))
             task.advance(1, psnr=round(figures["avatar"][-1]["psnr"], 2))
     _side_by_side(workspace, folder, clip, avatar, mesh, [one["psnr"] for one in figures["avatar"]])
@@ -68,7 +70,7 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
         "split": fitted["split"], "train_frames": len(clip.split.train),
         "within_2_deg_of_training": round(share_seen(clip), 4),
         "background": "white",
-        "mask": "person, alpha matte" if fitted["with_torso"] else "head without clothes, alpha matte by parsing",
+        "mask": "person, alpha matte" if fitted["with_torso"] else MASK,
         "crop": {
             "rectangle_px": video["crop"], "size_px": [width, height], "valid": round(float(clip.valid.mean()), 4),
         },
@@ -110,5 +112,5 @@ def _side_by_side(
             on_white(clip.images[frame], clip.mattes[frame]), avatar.render(clip.params[frame], clip.camera).rgb,
             show_training_frame(clip, frame), mesh.render(frame),
         ]  # fmt: skip
-        row: Array = np.concatenate(pictures, axis=1)
+        row: Array = np.concatenate([without_covered(p, clip.covered, frame) for p in pictures], axis=1)
         workspace.write_image(f"{folder}/previews/eval_{name}.png", (row.clip(0, 1) * 255).round().astype(np.uint8))

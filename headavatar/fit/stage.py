@@ -16,7 +16,7 @@ from headavatar.fit.checkpoints import Checkpoints
 from headavatar.fit.settings import FitSettings
 from headavatar.methods import Avatar, MethodSpec, get, trainer_class
 from headavatar.metrics.psnr import psnr
-from headavatar.metrics.truth import on_white
+from headavatar.metrics.truth import on_white, without_covered
 from headavatar.ops import backend
 from headavatar.progress import RunContext
 from headavatar.scene import Clip
@@ -124,6 +124,7 @@ class HoldoutLook:
         for frame in self.frames:
             truth = on_white(self.clip.images[frame], self.clip.mattes[frame])
             seen = avatar.render(self.clip.params[frame], self.clip.camera).rgb
+            seen = without_covered(seen, self.clip.covered, frame)
             scores.append(psnr(seen, truth, self.clip.valid))
             pairs.append(np.concatenate([truth, seen], axis=1))
         picture = (np.concatenate(pairs).clip(0, 1) * 255).round().astype(np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -25,6 +27,20 @@ def on_white(image: Array, matte: Array) -> Array:
     """
     alpha = np.asarray(matte, np.float32)[..., None] / 255
     return np.asarray(image, np.float32) / 255 * alpha + (1 - alpha)
+
+
+def without_covered(picture: Array, covered: Sequence[Array] | None, frame: int) -> Array:
+    """A prediction as it is compared: white where the truth's clothes hide what the head does there.
+
+    Args:
+        picture: (H, W, 3) float32 in [0, 1], over white.
+        covered: `Clip.covered`.
+        frame: position in the clip.
+    """
+    if covered is None:
+        return picture
+    share = np.asarray(covered[frame], np.float32)[..., None] / 255
+    return picture * (1 - share) + share
 
 
 def face_mask(landmarks: Array, height: int, width: int) -> Array:

@@ -27,6 +27,7 @@ class Shaded:
         depth: (R,) alpha-weighted distance along the ray, cube units.
         positions: (N, 3) of the samples, in the cube.
         weights: (N,) share of its ray's light that each sample gave, without gradients.
+        ray_index: (N,) the ray of each sample.
     """
 
     rgb: torch.Tensor
@@ -34,6 +35,7 @@ class Shaded:
     depth: torch.Tensor
     positions: torch.Tensor
     weights: torch.Tensor
+    ray_index: torch.Tensor
 
 
 def shade(
@@ -67,7 +69,7 @@ def shade(
     lengths = rays.deltas * (cube_side * DENSITY_SCALE)
     picture = ops.composite(sigma, rgb, lengths, rays.distances, rays.ray_offsets)
     weights = ray_weights(sigma.detach() * lengths, rays.ray_index, rays.ray_offsets) if jitter else sigma[:0]
-    return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights)
+    return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights, rays.ray_index)
 
 
 def ray_weights(optical: torch.Tensor, ray_index: torch.Tensor, ray_offsets: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,8 @@ from ...scene import Array, Clip
 MOUTH = (0, 17, 57, 287)
 """MediaPipe points whose rectangle holds the mouth: its top, bottom and corners, a little outside the lips."""
 EYES = (33, 263, 159, 145, 386, 374, 105, 334)
+COVERED = 13
+"""A pixel that clothes cover by this much of 255 teaches nothing of the head."""
 SHARES = {"head": 0.6, "face": 0.2, "mouth": 0.12, "eyes": 0.08}
 """Share of a step's pixels drawn evenly from each rectangle."""
 
@@ -23,14 +25,14 @@ class TrainingPixels:
     Attributes:
         colors: (n, H·W, 3) uint8.
         mattes: (n, H·W) uint8.
-        valid: (H·W,) bool.
+        counted: (n, H·W) bool, false outside the picture and where clothes hide the head.
         rectangles: name → (n, 4) int64 x0, y0, x1, y1 with x1, y1 exclusive.
         width, height: of the frames.
     """
 
     colors: torch.Tensor
     mattes: torch.Tensor
-    valid: torch.Tensor
+    counted: torch.Tensor
     rectangles: dict[str, torch.Tensor]
     width: int
     height: int
@@ -42,6 +44,10 @@ class TrainingPixels:
         train = clip.split.train
         colors = np.stack([np.asarray(clip.images[int(i)]).reshape(-1, 3) for i in train])
         mattes = np.stack([np.asarray(clip.mattes[int(i)]).reshape(-1) for i in train])
+        counted = np.tile(clip.valid.reshape(-1), (len(train), 1))
+        if clip.covered is not None:
+            for row, i in zip(counted, train, strict=True):
+                row &= clip.covered[int(i)].reshape(-1) < COVERED
         heads = np.stack([_matte_rectangle(matte.reshape(height, width)) for matte in mattes])
         marks = clip.landmarks[train, :, :2]
         rectangles = {
@@ -52,7 +58,7 @@ class TrainingPixels:
         }
         return TrainingPixels(
             torch.from_numpy(colors).to(device), torch.from_numpy(mattes).to(device),
-            torch.from_numpy(clip.valid.reshape(-1)).to(device),
+            torch.from_numpy(counted).to(device),
             {name: torch.from_numpy(boxes) for name, boxes in rectangles.items()}, width, height,
         )  # fmt: skip
 

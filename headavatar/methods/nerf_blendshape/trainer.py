@@ -69,7 +69,9 @@ class NerfBlendshapeTrainer:
         params = clip.params[train]
         height, width = clip.valid.shape
         points = occupancy.mesh_points(head, params, occupancy.diverse_frames(params, occupancy.SHELL_FRAMES))
-        mattes = self.pixels.mattes.cpu().numpy().reshape(-1, height, width)
+        # Behind clothes the neck goes on, so there the mattes rule nothing out.
+        hidden = (~self.pixels.counted & torch.from_numpy(clip.valid.reshape(-1))).to(torch.uint8) * 255
+        mattes = torch.maximum(self.pixels.mattes, hidden).cpu().numpy().reshape(-1, height, width)
         chosen = occupancy.diverse_frames(params, occupancy.HULL_FRAMES)
         cube = occupancy.head_cube(points, mattes[chosen], params[chosen], clip.camera, settings.hair_m)
         near = occupancy.shell(
@@ -134,11 +136,11 @@ class NerfBlendshapeTrainer:
             samples=settings.samples, cube_side=self.cube.side, jitter=(self.seed, index),
         )  # fmt: skip
 
+        counts = torch.cat([self.pixels.counted[f, p] for f, p in zip(frames, chosen, strict=True)]).float()
         if self.looking:
-            self.sight.add(picture.positions, picture.weights)
+            self.sight.add(picture.positions, picture.weights * counts[picture.ray_index.long()])
         color = torch.cat([self.pixels.colors[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
         matte = torch.cat([self.pixels.mattes[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
-        counts = torch.cat([self.pixels.valid[p] for p in chosen]).float()
         random = torch.rand(len(color), 4, generator=generator).to(self.device)
         background = torch.where(random[:, 3:] < settings.random_background, random[:, :3], 1.0)
         background[:patch] = 1.0
