@@ -68,11 +68,9 @@ class RunContext:
         device: "cpu" or "cuda", already resolved from "auto".
         seed: seed of every random choice of the run.
         resume: continue from partial work where the stage kept some.
-        strict: raise `QualityGateError` where the result is below the stage's gate.
     """
 
     reporter: Reporter = field(default_factory=SilentReporter)
     device: str = "cpu"
     seed: int = 0
     resume: bool = True
-    strict: bool = False

@@ -54,7 +54,7 @@ class StageSpec:
         version: raised whenever the same input would give another output; part of the fingerprint.
         settings: the dataclass of settings, every field made by `setting`.
         run: "package.module:function"; called as `function(workspace, settings, context)` and returns a JSON-able
-            summary. Imported only when the stage runs.
+            summary, in which `below_gate` lists why `--strict` refuses the result. Imported only when the stage runs.
         upstream: stages that must be current before this one.
         presets: preset name → {field: value}, on top of the defaults; "balanced" may be empty.
         models: catalog names of the networks that the stage uses under given settings.
