@@ -1,8 +1,9 @@
 // hash_encode: forward and backward.
 #include <algorithm>
-#include <type_traits>
+#include <memory>
 
 #include "grid.h"
+#include "nets.h"
 
 namespace ha {
 
@@ -24,10 +25,15 @@ HA_API void ha_grid_forward(const GridArgs* args) {
             encode_level<decltype(f)::value>(grid, grid.table + tiles[t].frame * size, level,
                                              &soa[(t - first) * 3 * kTile], &encoded[(t - first) * rows * kTile]);
       });
-      for (i64 t = first; t < last; ++t)
-        for (i64 n = 0; n < tiles[t].count; ++n)
-          for (i64 r = 0; r < rows; ++r)
-            grid.encoded[(tiles[t].start + n) * rows + r] = encoded[((t - first) * rows + r) * kTile + n];
+      for (i64 t = first; t < last; ++t) {
+        const float* from = &encoded[(t - first) * rows * kTile];
+        float* to = grid.encoded + tiles[t].start * rows;
+        if (tiles[t].count == kTile)
+          transpose(from, rows, to, rows);
+        else
+          for (i64 n = 0; n < tiles[t].count; ++n)
+            for (i64 r = 0; r < rows; ++r) to[n * rows + r] = from[r * kTile + n];
+      }
     }
   }
 }
@@ -71,10 +77,11 @@ HA_API void ha_grid_backward(const GridArgs* args) {
   const std::vector<Tile> tiles = cut_tiles(grid.frame_offsets, grid.frames);
   const i64 count = i64(tiles.size()), rows = grid.levels * grid.features;
   const i64 size = grid.offsets[grid.levels] * grid.features;
-  std::vector<float> grads(count * rows * kTile);
+  const std::unique_ptr<float[]> grads(new float[count * rows * kTile]);  // a vector would first be filled with 0
 #pragma omp parallel for schedule(static)
   for (i64 t = 0; t < count; ++t) {
     float* rows_of = &grads[t * rows * kTile];
+    if (tiles[t].count < kTile) std::fill_n(rows_of, rows * kTile, 0.f);
     for (i64 n = 0; n < tiles[t].count; ++n)
       for (i64 r = 0; r < rows; ++r) rows_of[r * kTile + n] = grid.encoded[(tiles[t].start + n) * rows + r];
     if (!grid.grad_x) continue;
@@ -84,7 +91,7 @@ HA_API void ha_grid_backward(const GridArgs* args) {
       position_gradient<decltype(f)::value>(grid, grid.table + tiles[t].frame * size, tiles[t], soa, rows_of);
     });
   }
-  if (grid.grad_table) scatter(grid, tiles, grads.data());
+  if (grid.grad_table) scatter(grid, tiles, grads.get());
 }
 
 }  // namespace ha
