@@ -34,7 +34,7 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         settings: of the stage.
         context: reporter, seed and whether to go on from partial work.
     Returns:
-        summary: frames, usable, landmark_nme, jitter_deg, silhouette_iou, seconds, fps, focal_px, rounds, and below_gate
+        summary: frames, usable, landmark_nme, jitter_deg, silhouette_iou, seconds, fps, focal_px, and below_gate
             where the landmark error is too large for `--strict`.
     Raises:
         InputError: fewer than three frames show a usable face.
