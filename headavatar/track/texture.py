@@ -107,7 +107,7 @@ def _unproject(
     facing = -(torch.nn.functional.normalize(points, dim=1) * torch.nn.functional.normalize(normal, dim=1)).sum(1)
     where = project(points, pictures.focal, pictures.center)
     front = fragments.depth[where[:, 1].long().clamp(0, height - 1), where[:, 0].long().clamp(0, width - 1)]
-    visible = (-points[:, 2] < front + _SLACK_M) & (facing > 0.1)
+    visible = (-points[:, 2] < front + _SLACK_M) & (facing > 0.2)
     inside = (where > 0).all(1) & (where[:, 0] < width) & (where[:, 1] < height)
     one = slice(frame, frame + 1)
     trust = sample(torch.from_numpy(pictures.trust[one]).float()[:, None] / 255, where[None])[0, 0]
