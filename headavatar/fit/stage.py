@@ -130,4 +130,3 @@ class HoldoutLook:
         picture = (np.concatenate(pairs).clip(0, 1) * 255).round().astype(np.uint8)
         self.workspace.write_image(f"avatars/{self.name}/previews/fit.png", picture)
         return {"holdout_psnr": round(float(np.mean(scores)), 3)}
-

@@ -34,8 +34,12 @@ def list_methods() -> list[dict[str, Any]]:
         missing = [module for module in spec.needs if not _importable(module)]
         rows.append(
             {
-                "name": name, "title": spec.title, "needs": list(spec.needs), "missing": missing,
-                "installed": not missing, "source": spec.source,
+                "name": name,
+                "title": spec.title,
+                "needs": list(spec.needs),
+                "missing": missing,
+                "installed": not missing,
+                "source": spec.source,
             }  # fmt: skip
         )
     return rows

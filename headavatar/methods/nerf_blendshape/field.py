@@ -73,4 +73,3 @@ class Field:
             return [state[f"{prefix}{i}"] for i in range(count)]
 
         return Field(spec, state["tables"], matrices("sigma_network."), matrices("color_network."))
-

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from ...scene import Array, Camera, HeadParams
 from .rays import Cube, head_to_camera
@@ -26,6 +27,8 @@ INSIDE, INSIDE_NECK = 0.9, 0.15
 """Share of frames whose matte must hold a voxel of the head; far fewer below the chin, where the neck moves by itself
 and clothes cover it now and then."""
 
+DEEP_M = 0.02
+"""Voxels deeper inside the mesh than this, metres, are hidden."""
 SEEN = 0.05
 """A voxel counts as seen where a sample in it gave this share of its ray's light."""
 
@@ -111,11 +114,17 @@ def dilate(occupied: torch.Tensor, voxels: int) -> torch.Tensor:
     return grown.bool()
 
 
-def shell(points: Array, hairy: Array, cube: Cube, grid: int, shell_m: float, hair_m: float) -> torch.Tensor:
-    """Voxels near the mesh.
+def shell(
+    points: Array, faces: Array, hairy: Array, cube: Cube, grid: int, shell_m: float, hair_m: float
+) -> torch.Tensor:
+    """Voxels that lie near the mesh and not deep inside it.
+
+    A voxel belongs to the vertex nearest to it. What stands off forwards, where mattes of a head that hardly turns
+    rule nothing out, is held to `shell_m` everywhere.
 
     Args:
         points: (n, V, 3) head space, metres.
+        faces: (F, 3).
         hairy: (V,) bool, vertices that hair may cover.
         grid: voxels along an edge.
         shell_m, hair_m: distances for bare and for hairy vertices, metres.
@@ -123,14 +132,34 @@ def shell(points: Array, hairy: Array, cube: Cube, grid: int, shell_m: float, ha
         (G, G, G) bool.
     """
     voxel = cube.side / grid
-    near = torch.zeros((grid,) * 3, dtype=torch.bool)
-    for chosen, distance in ((~hairy, shell_m), (hairy, hair_m)):
+    marked = np.zeros((grid,) * 3, bool)
+    reach = np.zeros((grid,) * 3, np.float32)
+    normals = np.zeros((grid, grid, grid, 3), np.float32)
+    outward = _vertex_normals(points, faces)
+    for chosen, distance in ((hairy, hair_m), (~hairy, shell_m)):
         cells = np.floor(cube.to_unit(points[:, chosen].reshape(-1, 3)) * grid).astype(np.int64)
-        cells = cells[((cells >= 0) & (cells < grid)).all(1)]
-        marked = torch.zeros((grid,) * 3, dtype=torch.bool)
-        marked[tuple(torch.from_numpy(cells).unbind(1))] = True
-        near |= dilate(marked, max(1, int(np.ceil(distance / voxel))))
-    return near
+        inside = ((cells >= 0) & (cells < grid)).all(1)
+        place = tuple(cells[inside].T)
+        marked[place], reach[place] = True, distance
+        normals[place] = outward[:, chosen].reshape(-1, 3)[inside]
+    distance, nearest = distance_transform_edt(~marked, return_indices=True)
+    index = tuple(nearest)
+    offset = (np.indices(marked.shape, np.float32) - nearest.astype(np.float32)) * voxel
+    depth = np.einsum("axyz,xyza->xyz", offset, normals[index])
+    near = (distance * voxel <= reach[index]) & (depth >= -DEEP_M) & (offset[2] <= shell_m)
+    return dilate(torch.from_numpy(near), 1)  # closes the slits between coarse vertices
+
+
+def _vertex_normals(points: Array, faces: Array) -> Array:
+    """(n, V, 3) unit normals of meshes with the same faces."""
+    corners = points[:, faces]
+    areas = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]).astype(np.float32)
+    total = torch.zeros(points.shape, dtype=torch.float32)
+    for corner in range(3):
+        total.index_add_(1, torch.from_numpy(faces[:, corner]), torch.from_numpy(areas))
+    normals = total.numpy()
+    unit: Array = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+    return unit
 
 
 def carve(

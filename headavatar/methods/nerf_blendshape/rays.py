@@ -91,4 +91,3 @@ class RayFrames:
         directions = u[:, None] * turn[:, 0] + v[:, None] * turn[:, 1] + turn[:, 2]
         length = directions.norm(dim=1)
         return self.origins[frame].expand(len(pixels), 3), directions / length[:, None], length
-

@@ -75,8 +75,9 @@ class NerfBlendshapeTrainer:
         chosen = occupancy.diverse_frames(params, occupancy.HULL_FRAMES)
         cube = occupancy.head_cube(points, mattes[chosen], params[chosen], clip.camera, settings.hair_m)
         near = occupancy.shell(
-            points, occupancy.hairy_vertices(head), cube, settings.grid, settings.shell_m, settings.hair_m
-        )
+            points, head.faces.cpu().numpy(), occupancy.hairy_vertices(head), cube, settings.grid, settings.shell_m,
+            settings.hair_m,
+        )  # fmt: skip
         chin_y = float(head.landmark_points(torch.from_numpy(points))[:, CHIN, 1].median())
         hull = occupancy.carve(near, cube, mattes[chosen], params[chosen], clip.camera, clip.valid, chin_y)
         return cube, hull
