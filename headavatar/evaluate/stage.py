@@ -80,12 +80,24 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
         "hardware": provenance.hardware(), "backend": backend.current(context.device), "seed": context.seed,
         "versions": provenance.versions(),
     }  # fmt: skip
+    if failures := below_gate(summary):
+        summary["below_gate"] = failures
     rows = [
         {"frame": int(clip.frame_idx[frame]), **{name: figures[name][i] for name in names}}
         for i, frame in enumerate(clip.split.holdout)
     ]
     workspace.write_json(f"{folder}/eval.json", {**summary, "per_frame": rows})
     return summary
+
+
+def below_gate(summary: dict[str, Any]) -> list[str]:
+    """What --strict objects to: figures in which a baseline does better than the avatar."""
+    failures = []
+    for baseline, figures in summary["baselines"].items():
+        for name, better in (("psnr", 1), ("ssim", 1), ("lpips", -1)):
+            if (summary[name] - figures[name]) * better < 0:
+                failures.append(f"{name} {summary[name]:.4g}, {baseline.replace('_', ' ')} {figures[name]:.4g}")
+    return failures
 
 
 def share_seen(clip: Clip) -> float:

@@ -6,10 +6,12 @@ avatar, bit for bit, as one that was not.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
+from headavatar.errors import HeadAvatarError
 from headavatar.fit.checkpoints import Checkpoints
 from headavatar.methods import Avatar, Trainer
 from headavatar.progress import Reporter
@@ -49,6 +51,11 @@ def fit(
     with reporter.task("fit", total, start) as task:
         for index in range(start, total):
             figures = trainer.step(index)
+            if not math.isfinite(figures["loss"]):
+                raise HeadAvatarError(
+                    f"The fit diverged at step {index}.", why="the loss is not a number",
+                    fix="use smaller step sizes: --set table_lr=5e-3 --set network_lr=1e-3",
+                )  # fmt: skip
             recent.append(figures)
             task.advance(1, loss=round(figures["loss"], 4), psnr=round(figures["train_psnr"], 1))
             done = index + 1

@@ -27,6 +27,8 @@ INSIDE, INSIDE_NECK = 0.9, 0.15
 """Share of frames whose matte must hold a voxel of the head; far fewer below the chin, where the neck moves by itself
 and clothes cover it now and then."""
 
+TORSO_M = 0.05
+"""How far before and behind the neck's surface shoulders may lie, metres."""
 DEEP_M = 0.02
 """Voxels deeper inside the mesh than this, metres, are hidden."""
 SEEN = 0.05
@@ -150,6 +152,15 @@ def shell(
     return dilate(torch.from_numpy(near), 1)  # closes the slits between coarse vertices
 
 
+def torso(points: Array, cube: Cube, grid: int, chin_y: float) -> torch.Tensor:
+    """(G, G, G) bool: where shoulders can be, everything below the chin that is about as far away as the neck."""
+    lowest = points[:, points[0, :, 1] < np.quantile(points[0, :, 1], 0.05)]
+    centers = cube.to_head(voxel_centers(grid))
+    behind, before = lowest[..., 2].min() - TORSO_M, lowest[..., 2].max() + TORSO_M
+    inside = (centers[:, 1] < chin_y) & (centers[:, 2] > behind) & (centers[:, 2] < before)
+    return torch.from_numpy(inside.reshape((grid,) * 3))
+
+
 def _vertex_normals(points: Array, faces: Array) -> Array:
     """(n, V, 3) unit normals of meshes with the same faces."""
     corners = points[:, faces]
@@ -163,15 +174,15 @@ def _vertex_normals(points: Array, faces: Array) -> Array:
 
 
 def carve(
-    candidates: torch.Tensor, cube: Cube, mattes: Array, params: HeadParams, camera: Camera, valid: Array,
-    chin_y: float,
+    candidates: torch.Tensor, cube: Cube, mattes: Array, params: HeadParams, camera: Camera,
+    counted: Array, chin_y: float,
 ) -> torch.Tensor:  # fmt: skip
     """The candidates that the mattes do not rule out.
 
     Args:
         candidates: (G, G, G) bool.
-        mattes: (H, W) uint8 of the frames in `params`.
-        valid: (H, W) bool; pixels that the picture does not hold rule nothing out.
+        mattes: (n, H, W) uint8 of the frames in `params`.
+        counted: (n, H, W) bool; pixels outside the picture or behind clothes rule nothing out.
         chin_y: height of the chin in head space, metres; below it few frames need to agree.
     Returns:
         (G, G, G) bool.
@@ -182,12 +193,12 @@ def carve(
     index = np.flatnonzero(coarse.numpy().reshape(-1))
     centers = cube.to_head(voxel_centers(grid)[index]).astype(np.float32)
     rotation, translation = head_to_camera(params, camera)
-    height, width = valid.shape
+    height, width = counted.shape[1:]
     reach = max(2, int(round(0.012 * width)))  # of the tracking, whose outline is off by some pixels
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     votes = np.zeros(len(index), np.int32)
     inside = np.zeros(len(index), np.int32)
-    for matte, turn, shift in zip(mattes, rotation, translation, strict=True):
+    for matte, valid, turn, shift in zip(mattes, counted, rotation, translation, strict=True):
         grown = cv2.dilate((matte > 25).astype(np.uint8), kernel)
         projected = centers @ (camera.K @ turn).T.astype(np.float32) + (camera.K @ shift).astype(np.float32)
         depth = np.maximum(projected[:, 2], 1e-6)

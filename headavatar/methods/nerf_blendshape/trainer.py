@@ -11,7 +11,7 @@ import torch
 
 from ... import ops
 from ...metrics.lpips import Lpips
-from ...scene import Array, Clip
+from ...scene import PARSING_CLASSES, Array, Clip
 from . import occupancy
 from .adam import Adam
 from .avatar import NerfBlendshapeAvatar
@@ -25,6 +25,8 @@ from .settings import NerfBlendshapeSettings
 CUTS = ((0.06, 0.1, 3), (0.17, 0.25, 2), (0.42, 0.5, 2))
 """Cuts of the occupancy grid to what rays see: shares of the steps from and up to which they look, margin in voxels."""
 CHIN = 152
+TORSO = 0.05
+"""Mattes with this share of clothes are a person's, not a head's."""
 
 
 class NerfBlendshapeTrainer:
@@ -69,17 +71,19 @@ class NerfBlendshapeTrainer:
         params = clip.params[train]
         height, width = clip.valid.shape
         points = occupancy.mesh_points(head, params, occupancy.diverse_frames(params, occupancy.SHELL_FRAMES))
-        # Behind clothes the neck goes on, so there the mattes rule nothing out.
-        hidden = (~self.pixels.counted & torch.from_numpy(clip.valid.reshape(-1))).to(torch.uint8) * 255
-        mattes = torch.maximum(self.pixels.mattes, hidden).cpu().numpy().reshape(-1, height, width)
         chosen = occupancy.diverse_frames(params, occupancy.HULL_FRAMES)
-        cube = occupancy.head_cube(points, mattes[chosen], params[chosen], clip.camera, settings.hair_m)
+        mattes = self.pixels.mattes[torch.from_numpy(chosen)].cpu().numpy().reshape(-1, height, width)
+        cube = occupancy.head_cube(points, mattes, params[chosen], clip.camera, settings.hair_m)
         near = occupancy.shell(
             points, head.faces.cpu().numpy(), occupancy.hairy_vertices(head), cube, settings.grid, settings.shell_m,
             settings.hair_m,
         )  # fmt: skip
         chin_y = float(head.landmark_points(torch.from_numpy(points))[:, CHIN, 1].median())
-        hull = occupancy.carve(near, cube, mattes[chosen], params[chosen], clip.camera, clip.valid, chin_y)
+        if clip.covered is None and _share_of_clothes(clip, mattes, train[chosen]) > TORSO:
+            near |= occupancy.torso(points, cube, settings.grid, chin_y)
+        # Behind clothes the neck goes on, so there the mattes rule nothing out.
+        counted = self.pixels.counted[torch.from_numpy(chosen)].cpu().numpy().reshape(-1, height, width)
+        hull = occupancy.carve(near, cube, mattes, params[chosen], clip.camera, counted, chin_y)
         return cube, hull
 
     def _generator(self, index: int) -> torch.Generator:
@@ -205,3 +209,12 @@ class NerfBlendshapeTrainer:
             conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
             settings=self.about["settings"],
         )  # fmt: skip
+
+
+def _share_of_clothes(clip: Clip, mattes: Array, frames: Array) -> float:
+    clothes = PARSING_CLASSES.index("clothes")
+    shares = [
+        float((np.asarray(clip.parsing[int(i)])[matte > 127] == clothes).mean()) if (matte > 127).any() else 0.0
+        for i, matte in zip(frames, mattes, strict=True)
+    ]
+    return float(np.mean(shares))
