@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from headavatar.workspace.stages import StageSpec, setting
@@ -101,11 +102,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quality": {"refine": "quality", "keyframes": 160, "surfels": 10000, "texture_size": 1024, "texture_frames": 200},
 }
 
+HEAD_DATA = Path(__file__).parents[1] / "head" / "data" / "embedded.npz"
+"""What the tracked identity, expressions and texture are coefficients and coordinates of."""
+
 STAGE = StageSpec(
     name="track",
-    version=1,
+    version=2,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
     presets=PRESETS,
+    inputs=lambda settings: (str(HEAD_DATA),),
 )
