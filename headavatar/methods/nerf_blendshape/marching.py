@@ -14,7 +14,7 @@ SPACING_M = 0.0025
 """A ray that crosses little gets fewer samples: they need not lie closer than this, metres."""
 BEHIND_M = 0.06
 """Rays end this far behind the middle of the cube, metres: what lies deeper is hidden."""
-PROBES = 128
+PROBES = 64
 """Pieces of a ray that are looked up in the occupancy grid."""
 
 

@@ -12,7 +12,7 @@ from ..base import MethodSpec, option
 class NerfBlendshapeSettings:
     """Every number that shapes a fit; all counts are counts, none is a time."""
 
-    steps: int = option(2000, "Optimization steps.")
+    steps: int = option(1600, "Optimization steps.")
     rays: int = option(8192, "Rays a step, shared by its frames.")
     frames_per_step: int = option(4, "Frames a step; each needs its own blended table.")
     samples: int = option(10, "Most samples on one ray.")
@@ -30,8 +30,8 @@ class NerfBlendshapeSettings:
     alpha_weight: float = option(0.5, "Weight of |alpha - matte|.")
     sparsity: float = option(1e-9, "Weight of the sum of the expression tables' absolute values.")
     random_background: float = option(0.5, "Share of rays composited over random colors instead of white.")
-    perceptual_weight: float = option(0.05, "Weight of LPIPS (AlexNet) on patches; 0 leaves it out.")
-    perceptual_from: float = option(0.6, "Share of the steps after which patches join.")
+    perceptual_weight: float = option(0.1, "Weight of LPIPS (AlexNet) on patches; 0 leaves it out.")
+    perceptual_from: float = option(0.5, "Share of the steps after which patches join.")
     patch: int = option(64, "Edge of a patch, pixels.")
     pose_tables: bool = option(True, "Give the head's rotation and place tables of their own, for neck and light.")
     shell_m: float = option(0.012, "How far the head may stand off the tracked face, metres.")
@@ -40,9 +40,9 @@ class NerfBlendshapeSettings:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 700, "perceptual_from": 0.8},
+    "fast": {"steps": 500},
     "balanced": {},
-    "quality": {"steps": 8000, "samples": 14, "log2_table": 15},
+    "quality": {"steps": 6000, "samples": 14, "log2_table": 15},
 }
 
 SPEC = MethodSpec(
