@@ -31,7 +31,7 @@ TORSO_M = 0.05
 """How far before and behind the neck's surface shoulders may lie, metres."""
 DEEP_M = 0.02
 """Voxels deeper inside the mesh than this, metres, are hidden."""
-SEEN = 0.05
+SEEN = 0.1
 """A voxel counts as seen where a sample in it gave this share of its ray's light."""
 
 

@@ -22,7 +22,7 @@ from .pixels import TrainingPixels
 from .rays import RayFrames
 from .settings import NerfBlendshapeSettings
 
-CUTS = ((0.06, 0.1, 3), (0.17, 0.25, 2), (0.42, 0.5, 2))
+CUTS = ((0.06, 0.1, 3), (0.17, 0.25, 2), (0.42, 0.5, 1), (0.67, 0.75, 1))
 """Cuts of the occupancy grid to what rays see: shares of the steps from and up to which they look, margin in voxels."""
 CHIN = 152
 TORSO = 0.05
