@@ -92,6 +92,17 @@ def render(workspace: Workspace, settings: RenderSettings, context: RunContext) 
     return {"avatar": settings.avatar, "files": ["renders/self.txt"]}
 
 
+@dataclass(frozen=True)
+class ReenactSettings:
+    avatar: str = setting("", "the avatar")
+    src: str = setting("", "who drives", changes_result=False)
+
+
+def reenact(workspace: Workspace, settings: ReenactSettings, context: RunContext) -> dict[str, Any]:
+    workspace.write_text("renders/driven.txt", settings.src)
+    return {"avatar": settings.avatar, "files": ["renders/driven.txt"]}
+
+
 class Preprocess:
     STAGE = StageSpec(
         "preprocess", 1, MakeSettings, "fake_stages:make", presets={"fast": {"size": 256}, "balanced": {}},
@@ -113,6 +124,13 @@ class Fit:
 
 class Render:
     STAGE = StageSpec("render", 1, RenderSettings, "fake_stages:render", upstream=("fit",), instance="avatar")
+
+
+class Reenact:
+    STAGE = StageSpec(
+        "reenact", 1, ReenactSettings, "fake_stages:reenact", upstream=("fit",), instance="avatar",
+        inputs=lambda s: (s.src,),
+    )  # fmt: skip
 
 
 def install() -> None:

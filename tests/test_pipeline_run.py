@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import fake_stages
 import pytest
 
 from headavatar import pipeline
@@ -46,6 +48,18 @@ def test_what_is_needed_runs_first_and_once(workspace: Workspace, video: Path) -
     assert go(workspace, Request("render")) == ["track", "fit.fake", "render.fake"]
     assert go(workspace, first, Request("render")) == []
     assert set(states(workspace).values()) == {"current"}
+
+
+def test_a_head_can_be_driven_by_its_own_clip_from_nothing(
+    workspace: Workspace, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fake_reenact", fake_stages.Reenact)
+    monkeypatch.setitem(pipeline.STAGES, "reenact", "fake_reenact")
+    first = Request("preprocess", {"video": str(video)})
+    own = Request("reenact", {"src": str(workspace.root)})
+    assert go(workspace, first, own) == ["preprocess", "track", "fit.fake", "reenact.fake"]
+    assert go(workspace, own) == []
+    assert go(workspace, Request("track", {"sharpness": "2"}), own) == ["track", "fit.fake", "reenact.fake"]
 
 
 def test_settings_of_an_upstream_stage_are_remembered(workspace: Workspace, video: Path) -> None:

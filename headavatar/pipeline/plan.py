@@ -261,6 +261,9 @@ class Planner:
         found = {}
         for name in filter(None, spec.inputs(settings)):
             other = resolve_name(name)
+            if other is not None and other.resolve() == self.workspace.root.resolve() and "track" in self.steps:
+                found[name] = self.steps["track"].fingerprint  # its own motion, which this very plan may bring up
+                continue
             if other is not None:
                 tracked = rec.load_record(Workspace.open(other), "track")
                 found[name] = tracked.fingerprint if tracked else ""

@@ -38,10 +38,6 @@ class Motion:
     def __getitem__(self, frames: slice) -> Motion:
         return Motion(self.name, self.params[frames], self.times_s[frames], self.frame_idx[frames], self.interpupil_m)
 
-    def position(self, frame: int) -> int:
-        """Where a frame number of the workspace lies in this motion: the usable frame nearest to it."""
-        return int(np.argmin(np.abs(self.frame_idx - frame)))
-
     def arrays(self) -> dict[str, Array]:
         """What `read_motion` reads, for np.savez: names as in `HeadParams`, and `expression_names`."""
         values = {name: np.asarray(getattr(self.params, name), np.float32) for name in _ARRAYS}

@@ -19,10 +19,10 @@ from headavatar.reenact.settings import ReenactSettings
 from headavatar.reenact.transfer import smooth, transfer_absolute, transfer_relative
 from headavatar.render import panels
 from headavatar.render.avatars import background_plate, draw, open_avatar
-from headavatar.render.neutral import neutral_frame
+from headavatar.render.neutral import neutral_frame, rest_of
 from headavatar.render.sequences import frame_range
 from headavatar.render.stage import clip_fps, counted, sized, write_video
-from headavatar.scene import Array, Camera, Clip, HeadParams
+from headavatar.scene import Array, Camera, HeadParams
 from headavatar.workspace import Workspace, load_clip
 
 SHEET_PAIRS = 24
@@ -56,13 +56,13 @@ def run(workspace: Workspace, settings: ReenactSettings, context: RunContext) ->
     context.reporter.detail(f"{motion.name} drives; {workspace.name}'s avatar {opened.name!r} is seen.")
 
     interpupil = interpupil_m(opened.avatar.head_model, clip.params.identity)
-    source_rest = neutral_frame(motion.params) if settings.src_neutral < 0 else motion.position(settings.src_neutral)
-    target_rest = _target_rest(clip, settings.tgt_neutral)
+    source_at, source_rest = _rest(motion.params, motion.frame_idx, settings.src_neutral)
+    target_at, target_rest = _rest(clip.params, clip.frame_idx, settings.tgt_neutral)
     if settings.transfer == "absolute":
         driven = transfer_absolute(motion, clip.params)
     else:
         driven = transfer_relative(
-            motion, motion.params[source_rest], clip.params, clip.params[target_rest],
+            motion, source_rest, clip.params, target_rest,
             interpupil_m=interpupil, range_gain=settings.gain == "range",
             movement=settings.movement,
         )  # fmt: skip
@@ -89,8 +89,8 @@ def run(workspace: Workspace, settings: ReenactSettings, context: RunContext) ->
     workspace.write_npz(f"{stem}.npz", **replace(motion, params=driven, interpupil_m=interpupil).arrays())
     return {
         "driver": motion.name, "target": workspace.name, "avatar": opened.name, "method": opened.avatar.method,
-        "transfer": settings.transfer, "src_neutral": int(motion.frame_idx[source_rest]),
-        "tgt_neutral": int(clip.frame_idx[target_rest]), "frames": count,
+        "transfer": settings.transfer, "src_neutral": int(motion.frame_idx[source_at]),
+        "tgt_neutral": int(clip.frame_idx[target_at]), "frames": count,
         "beyond_range": beyond_range(driven, opened.avatar), "files": [f"{stem}.mp4", f"{stem}.png", f"{stem}.npz"],
     }  # fmt: skip
 
@@ -137,8 +137,12 @@ def beyond_range(driven: HeadParams, avatar: Avatar) -> float:
     return float((over.max(axis=1) > 0.1).mean())
 
 
-def _target_rest(clip: Clip, frame: int) -> int:
-    return neutral_frame(clip.params) if frame < 0 else int(np.argmin(np.abs(clip.frame_idx - frame)))
+def _rest(params: HeadParams, frame_idx: Array, frame: int) -> tuple[int, HeadParams]:
+    """Position of the frame at rest, and the rest (T = 1): the frame that was named, or what the clip tells."""
+    if frame < 0:
+        return neutral_frame(params), rest_of(params)
+    at = int(np.argmin(np.abs(np.asarray(frame_idx) - frame)))
+    return at, params[at]
 
 
 def _beside(image: Array, name: str, camera: Camera, seen: Array) -> Array:

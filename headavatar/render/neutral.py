@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from headavatar.head.rotations import axis_angle_to_matrix_np, matrix_to_axis_angle_np
 from headavatar.scene import ARKIT_NAMES, Array, HeadParams
 
 _LID = {"eyeBlink": 1.0, "eyeSquint": 0.4, "eyeLookDown": 0.4, "eyeWide": -0.5}
@@ -14,18 +17,20 @@ _TELLING = ("jawOpen", "mouthSmile", "brow")
 _RESTING_QUANTILE = 0.1
 _NOISE = 0.1
 """A coefficient this little above its resting value counts as rest."""
-_RADIANS_PER_UNIT = 0.3
+_RADIANS_PER_UNIT = 0.15
 _NEIGHBORS = 2
 
 
 def neutral_frame(params: HeadParams) -> int:
-    """The frame nearest to rest: relaxed face, open eyes, looking straight ahead.
+    """The frame nearest to rest: relaxed face, open eyes, the head as it is held for most of the clip.
 
     A person's resting face need not be zero, so every coefficient's tenth percentile over the clip stands for rest. A
     frame's distance from rest adds up what its coefficients have above that (jaw, smile and brows doubly), how far
-    its lids are from where they are for most of the clip (their closing's 30th percentile, as blinks are short), and
-    its head, neck, jaw and eye rotations in units of 0.3 rad. The distance is averaged over two neighbors on each
-    side, nearer ones counting more, so that one lucky frame in the middle of a movement is not chosen.
+    its lids are from where they are for most of the clip (their closing's 30th percentile, as blinks are short), the
+    head's rotation from the clip's median one, and its neck, jaw and eye rotations, in units of 0.15 rad. (The camera
+    may stand above or beside the face, so the median says more of rest than the frontal view does.) The distance is
+    averaged over two neighbors on each side, nearer ones counting more, so that one lucky frame in the middle of a
+    movement is not chosen.
 
     Args:
         params: T ≥ 1 frames.
@@ -36,6 +41,21 @@ def neutral_frame(params: HeadParams) -> int:
     kernel = _NEIGHBORS + 1.0 - np.abs(np.arange(-_NEIGHBORS, _NEIGHBORS + 1))
     padded = np.pad(distance, _NEIGHBORS, mode="edge")
     return int(np.argmin(np.convolve(padded, kernel, mode="valid")))
+
+
+def rest_of(params: HeadParams) -> HeadParams:
+    """A clip's rest: the face of its neutral frame, the head where and as it is held for most of the clip.
+
+    Args:
+        params: T ≥ 1 frames.
+    Returns:
+        one frame (T = 1), with the clip's median rotation and translation.
+    """
+    return replace(
+        params[neutral_frame(params)],
+        rotation=np.median(params.rotation, axis=0, keepdims=True),
+        translation=np.median(params.translation, axis=0, keepdims=True),
+    )
 
 
 def distance_from_rest(params: HeadParams) -> Array:
@@ -51,7 +71,10 @@ def distance_from_rest(params: HeadParams) -> Array:
     resting = np.quantile(expression, _RESTING_QUANTILE, axis=0)
     active = (np.maximum(expression - resting - _NOISE, 0.0) * weights).sum(axis=1)
     eyes = np.asarray(params.eyes).reshape(-1, 2, 3)
-    angles = np.linalg.norm(params.rotation, axis=1) + np.linalg.norm(params.neck, axis=1)
+    rotations = axis_angle_to_matrix_np(np.asarray(params.rotation, np.float64))
+    usual_pose = axis_angle_to_matrix_np(np.median(np.asarray(params.rotation, np.float64), axis=0))
+    turned = np.linalg.norm(matrix_to_axis_angle_np(usual_pose.T @ rotations), axis=1)
+    angles = turned + np.linalg.norm(params.neck, axis=1)
     angles = angles + np.linalg.norm(params.jaw, axis=1) + 0.5 * np.linalg.norm(eyes, axis=2).mean(axis=1)
     return np.asarray(active + _LID_WEIGHT * lids + angles / _RADIANS_PER_UNIT)
 
