@@ -78,7 +78,7 @@ def _flat(name: str, quads: Array, template: Array, masks: dict[str, Array]) -> 
 
 
 def _cut_open(quads: Array, source: Array, template: Array) -> tuple[Array, Array]:
-    """Part the skin along the midline at the back, from the neck's rim to the crown; the right side gets new vertices."""
+    """Part the skin along the back's midline, from the neck's rim to the crown; the right side gets new vertices."""
     points = template[source]
     crown = points[:, 1].argmax()
     seam = np.flatnonzero((np.abs(points[:, 0]) < 1e-5) & (points[:, 2] < points[crown, 2] - 1e-4))

@@ -66,7 +66,7 @@ def _symmetric(shapes: Array, mirror: Array) -> Array:
 
 
 def _smooth(shape: Array, face: Face, rounds: int, lips: bool) -> Array:
-    """Replace each vertex's displacement by its neighborhood's mean, which softens folds but keeps the surface's detail.
+    """Replace each vertex's displacement by its neighborhood's mean: folds soften, the surface's detail stays.
 
     The largest displacement is restored afterwards. Lids, mouth cavity and, if asked, lips keep theirs.
     """

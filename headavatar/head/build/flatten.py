@@ -109,7 +109,7 @@ def _zipped(vertices: Array, loop: list[int]) -> Array:
 
 
 def _mean_values(vertices: Array, faces: Array) -> tuple[Array, Array]:
-    """Directed edges (K, 2) and their mean value weights: positive, and true to the triangles' shapes (Floater 2003)."""
+    """Directed edges (K, 2) and their mean value weights: positive, true to the triangles' shapes (Floater 2003)."""
     size = len(vertices)
     total = csr_matrix((size, size))
     for k in range(3):
