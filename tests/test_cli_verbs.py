@@ -168,7 +168,11 @@ def test_killed_at_random_moments_it_resumes_to_the_same_result(here: Path, seed
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_is_said_to_be_resumable(here: Path, number: signal.Signals) -> None:
     command = [*FAKE, "preprocess", "a.mp4", "--device", "cpu", "--set", "wait=1"]
-    process = subprocess.Popen(command, cwd=here, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    # A shell starts background jobs with SIGINT ignored; the interruption is that of a person at a terminal.
+    process = subprocess.Popen(
+        command, cwd=here, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
     while not (here / "a.avatar" / ".state" / "tmp" / "preprocess" / "0.txt").exists():
         time.sleep(0.02)
         assert process.poll() is None
