@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from headavatar.errors import InputError
 from headavatar.scene import Array, Camera, Split
+from headavatar.track.frames import FrameStore
 from headavatar.workspace import Workspace, layout
 from headavatar.workspace.clips import read_image
 
 WORKING_SIZE = 256
 """Side of the pictures that poses are sharpened by; larger clips are reduced to it."""
+
+_WORKING = (WORKING_SIZE, WORKING_SIZE)
 
 LEAST_FRAMES = 3
 
@@ -28,8 +32,8 @@ class Inputs:
         landmarks: (T, 478, 3) pixels of the crop.
         scores: (T, 52).
         size: side of the crop, pixels.
-        images: (T, S, S, 3) uint8 at the working size.
-        parsing: (T, S, S) uint8 at the working size.
+        images: (T, S, S, 3) uint8 at the working size, on disk.
+        parsing: (T, S, S) uint8 at the working size, on disk.
         valid: (S, S) bool at the working size.
         prior: camera with the principal point of the uncropped picture and the focal length believed beforehand.
         train: (T,) bool: frames that no holdout, of blocks or of tail, contains or guards.
@@ -40,8 +44,8 @@ class Inputs:
     landmarks: Array
     scores: Array
     size: int
-    images: Array
-    parsing: Array
+    images: FrameStore
+    parsing: FrameStore
     valid: Array
     prior: Camera
     train: Array
@@ -69,9 +73,11 @@ def read(workspace: Workspace, field_of_view_deg: float) -> Inputs:
     video = workspace.read_json(layout.VIDEO)
     frame_idx = np.array([row["frame"] for row in rows], np.int64)
     times_s = np.array([row["time_s"] for row in rows], np.float64)
-    images, parsing = zip(*(_read_frame(workspace, int(i)) for i in frame_idx), strict=True)
+    folder = workspace.partial_dir("track")
+    images = FrameStore.written((_image(workspace.path(layout.FRAMES), int(i)) for i in frame_idx), folder)
+    parsing = FrameStore.written((_parsing(workspace.path(layout.PARSING), int(i)) for i in frame_idx), folder)
     valid = cv2.resize(
-        read_image(workspace.path(layout.VALID), gray=True), images[0].shape[1::-1], interpolation=cv2.INTER_AREA
+        read_image(workspace.path(layout.VALID), gray=True), images.shape[2:0:-1], interpolation=cv2.INTER_AREA
     )
     return Inputs(
         frame_idx=frame_idx,
@@ -79,8 +85,8 @@ def read(workspace: Workspace, field_of_view_deg: float) -> Inputs:
         landmarks=points["landmarks"][frame_idx],
         scores=points["scores"][frame_idx],
         size=int(video["size"]),
-        images=np.stack(images),
-        parsing=np.stack(parsing),
+        images=images,
+        parsing=parsing,
         valid=valid > 250,
         prior=prior_camera(video, field_of_view_deg),
         train=training_frames(times_s),
@@ -111,12 +117,11 @@ def prior_camera(video: dict[str, object], field_of_view_deg: float) -> Camera:
     return Camera(K=K, width=size, height=size)
 
 
-def _read_frame(workspace: Workspace, index: int) -> tuple[Array, Array]:
-    name = layout.frame_name(index)
-    image = read_image(workspace.path(layout.FRAMES, name))
-    parsing = read_image(workspace.path(layout.PARSING, name), gray=True)
-    if image.shape[0] > WORKING_SIZE:
-        size = (WORKING_SIZE, WORKING_SIZE)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        parsing = cv2.resize(parsing, size, interpolation=cv2.INTER_NEAREST)
-    return image, parsing
+def _image(folder: Path, index: int) -> Array:
+    image = read_image(folder / layout.frame_name(index))
+    return image if len(image) <= WORKING_SIZE else cv2.resize(image, _WORKING, interpolation=cv2.INTER_AREA)
+
+
+def _parsing(folder: Path, index: int) -> Array:
+    parsing = read_image(folder / layout.frame_name(index), gray=True)
+    return parsing if len(parsing) <= WORKING_SIZE else cv2.resize(parsing, _WORKING, interpolation=cv2.INTER_NEAREST)

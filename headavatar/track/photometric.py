@@ -17,6 +17,7 @@ from torch import Tensor
 
 from headavatar.head.rotations import matrix_to_axis_angle
 from headavatar.scene import PARSING_CLASSES, Array
+from headavatar.track.frames import Changed, Frames
 from headavatar.track.gauss_newton import add_smoothness, solve_frames
 from headavatar.track.landmark_fit import (
     Motion,
@@ -43,38 +44,47 @@ class Pictures:
     """Frames as the solver reads them.
 
     Attributes:
-        images: (T, H, W, 3) uint8.
-        trust: (T, H, W) uint8, 255 where a pixel shows the head.
+        images: (T, H, W, 3) uint8, read when indexed.
+        trust: (T, H, W) uint8, 255 where a pixel shows the head, made when indexed.
         focal: pixels at this size.
         center: (2,) principal point, pixels at this size.
         times_s: (T,).
     """
 
-    images: Array
-    trust: Array
+    images: Frames
+    trust: Frames
     focal: float
     center: Tensor
     times_s: Tensor
 
     @staticmethod
-    def head_pixels(parsing: Array, valid: Array) -> Array:
+    def head_pixels(parsing: Frames, valid: Array) -> Frames:
         """(T, H, W) uint8 trust from parsing indices and the clip's valid pixels, kept clear of the outline."""
-        classes = [PARSING_CLASSES.index(name) for name in HEAD_CLASSES]
-        inside = np.isin(parsing, classes) & valid
+        of_class = np.array([255 * (name in HEAD_CLASSES) for name in PARSING_CLASSES], np.uint8)
+        shown = valid.astype(np.uint8)
         kernel = np.ones((5, 5), np.uint8)  # pictures of 256 pixels bleed over their outline by two
-        return np.stack([cv2.erode(mask.astype(np.uint8) * 255, kernel) for mask in inside])
+
+        def trusted(classes: Array) -> Array:
+            return np.asarray(cv2.erode(of_class[classes] * shown, kernel))
+
+        return Changed(parsing, trusted, parsing.shape[1:])
 
     def blurred(self, sigma: float, scale: float) -> Pictures:
         """The same pictures blurred, and smaller by `scale`."""
         height, width = (int(round(n * scale)) for n in self.images.shape[1:3])
-        images = np.empty((len(self.images), height, width, 3), np.uint8)
-        trust = np.empty((len(self.images), height, width), np.uint8)
-        for i, image in enumerate(self.images):
-            if scale != 1:
-                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            images[i] = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0 else image
-            trust[i] = cv2.resize(self.trust[i], (width, height), interpolation=cv2.INTER_AREA)
-        return Pictures(images, trust, self.focal * scale, self.center * scale, self.times_s)
+
+        def smaller(image: Array) -> Array:
+            return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+
+        def blurred(image: Array) -> Array:
+            image = image if scale == 1 else smaller(image)
+            return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma)) if sigma > 0 else image
+
+        return Pictures(
+            Changed(self.images, blurred, (height, width, 3)),
+            self.trust if scale == 1 else Changed(self.trust, smaller, (height, width)),
+            self.focal * scale, self.center * scale, self.times_s,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

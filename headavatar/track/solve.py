@@ -154,11 +154,10 @@ def gather_texture(head: HeadModel, inputs: Inputs, track: Track, settings: Trac
 
 def pictures_of(inputs: Inputs, kept: Array, camera: Camera) -> Pictures:
     """The accepted frames at the working size, with the camera to match."""
-    whole = len(kept) == len(inputs)
-    images, parsing = (a if whole else a[kept] for a in (inputs.images, inputs.parsing))
+    images = inputs.images.at(kept)
     small = camera.scaled(images.shape[2], images.shape[1])
     return Pictures(
-        images, Pictures.head_pixels(parsing, inputs.valid), float(small.K[0, 0]),
+        images, Pictures.head_pixels(inputs.parsing.at(kept), inputs.valid), float(small.K[0, 0]),
         torch.as_tensor(small.K[:2, 2], dtype=torch.float32), torch.as_tensor(inputs.times_s[kept]),
     )  # fmt: skip
 

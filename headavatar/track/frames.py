@@ -1,0 +1,123 @@
+"""Pictures of a whole clip outside of memory: raw bytes in a nameless file, read when a slice is asked for.
+
+Rounds over a clip read every frame a dozen times. Decoding PNGs each time would cost more than the rounds, and holding
+the pictures would make memory grow with the clip; so they are decoded once, reduced, and kept on disk as plain bytes.
+They are read, not mapped, so that pages which were once touched do not count as the program's memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from headavatar.scene import Array
+from headavatar.workspace import atomic
+
+Index = int | slice | Array
+
+
+class Frames(Protocol):
+    """T pictures, indexed like a (T, H, W) or (T, H, W, C) uint8 array; an array is one too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+class FrameStore:
+    """T pictures in a file that vanishes with the program; make one with `written`.
+
+    Args:
+        file: T pictures' bytes, one after the other.
+        shape: of one picture.
+        rows: (T,) which of the file's pictures these are.
+    """
+
+    def __init__(self, file: IO[bytes], shape: tuple[int, ...], rows: Array) -> None:
+        self._file, self._shape, self._rows = file, shape, rows
+
+    @staticmethod
+    def written(pictures: Iterable[Array], folder: Path) -> FrameStore:
+        """Write pictures as they come.
+
+        Args:
+            pictures: uint8, all of one shape; at least one.
+            folder: on a disk that has room for them.
+        Raises:
+            WorkspaceError: the disk is full or read-only.
+        """
+        shape: tuple[int, ...] = ()
+        count = 0
+        with atomic.disk_errors(folder):
+            file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (it lives as long as the store)
+            for picture in pictures:
+                shape = shape or picture.shape
+                if picture.shape != shape or picture.dtype != np.uint8:
+                    raise ValueError(f"picture {count} is {picture.dtype} {picture.shape} among uint8 {shape}")
+                file.write(picture.tobytes())
+                count += 1
+            file.flush()
+        return FrameStore(file, shape, np.arange(count))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self._rows), *self._shape)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Index) -> Array:
+        """Read pictures: one for an int, else an array of them, for a slice, positions or a mask."""
+        if isinstance(index, (int, np.integer)):
+            return np.asarray(self._read(self._rows[index : index + 1 or None])[0])
+        return self._read(self._rows[index])
+
+    def at(self, positions: Array) -> FrameStore:
+        """Some of the pictures, (n,) positions or a (T,) mask, without reading them."""
+        return FrameStore(self._file, self._shape, self._rows[positions])
+
+    def _read(self, rows: Array) -> Array:
+        pictures: Any = np.empty((len(rows), *self._shape), np.uint8)
+        size = int(np.prod(self._shape))
+        runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1)
+        for run in runs:
+            if len(run):
+                self._file.seek(int(rows[run[0]]) * size)
+                self._file.readinto(memoryview(pictures[run[0] : run[-1] + 1]).cast("B"))  # type: ignore[attr-defined]
+        return np.asarray(pictures)
+
+
+class Changed:
+    """Pictures as they look after a change, made anew whenever they are read.
+
+    Args:
+        source: the pictures.
+        change: one picture to another, all of one shape.
+        shape: of one picture after the change.
+    """
+
+    def __init__(self, source: Frames, change: Callable[[Array], Array], shape: tuple[int, ...]) -> None:
+        self._source, self._change, self._shape = source, change, shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self._source), *self._shape)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: Index) -> Array:
+        pictures = self._source[index]
+        if isinstance(index, (int, np.integer)):
+            return self._change(pictures)
+        changed = np.empty((len(pictures), *self._shape), np.uint8)
+        for i, picture in enumerate(pictures):
+            changed[i] = self._change(picture)
+        return changed
