@@ -10,6 +10,7 @@ Costs are in units in which a landmark that is off by one percent of the distanc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -235,12 +236,35 @@ class LandmarkFit:
 
     def fit_person(self, frames: Tensor, iterations: int) -> Person:
         """Identity, focal length and offsets from the given frames (n,)."""
-        seen, w = self.seen[frames], self.weights
         person = self.stranger()
-        motion = initial_motion(self.model, person, seen)
-        count = len(frames)
-        for iteration in range(iterations):
+        motion = initial_motion(self.model, person, self.seen[frames])
+        # no offsets before the pose is right: they would absorb its error
+        person, motion = self.refine_person(frames, person, motion, min(iterations, 2), offsets=False)
+        return self.refine_person(frames, person, motion, iterations - 2)[0]
+
+    def refine_person(
+        self,
+        frames: Tensor,
+        person: Person,
+        motion: Motion,
+        iterations: int,
+        offsets: bool = True,
+        add: Callable[[Normal, Person, Motion], None] | None = None,
+    ) -> tuple[Person, Motion]:
+        """Go on from a person and from the motion of the given frames.
+
+        Args:
+            frames: (n,) that the person is fitted to.
+            person, motion: where to start; the motion is that of the n frames.
+            iterations: Gauss-Newton steps.
+            offsets: fit the landmarks' offsets too.
+            add: adds what else is known to the normal equations, in place; called at every step.
+        """
+        seen, w, count = self.seen[frames], self.weights, len(frames)
+        for _ in range(iterations):
             system = self.assemble(person, motion, seen, with_person=True)
+            if add is not None:
+                add(system, person, motion)
             assert system.shared_gradient is not None
             prior = torch.full((len(system.shared_gradient),), w.identity * count, dtype=torch.float64)
             prior[-1] = w.focal * count
@@ -256,9 +280,9 @@ class LandmarkFit:
             motion = advance(motion, own)
             focal = person.focal * float(torch.exp(shared[-1].clamp(-0.2, 0.2)))
             person = replace(person, identity=(state + shared)[:-1].float(), focal=focal)
-            if iteration >= 2:  # not before the pose is right: offsets would absorb its error
+            if offsets:
                 person = replace(person, offset=self._fit_offset(person, motion, seen))
-        return person
+        return person, motion
 
     def _look(self, person: Person, shape: Tensor, motion: Motion, seen: Observation) -> tuple[Tensor, ...]:
         """Arms, world points (T, L, 3); pixels, residuals (T, L, 2); derivatives by world and head (T, L, 2, 3)."""
