@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy._core.multiarray import _reconstruct
 from safetensors.torch import load_file, save_file
 
-from headavatar.errors import ModelError
 from headavatar.pretrained import cache
 from headavatar.pretrained.catalog import ENTRIES
 from headavatar.pretrained.fetch import fetch
+from headavatar.pretrained.unpickle import unpickle
 from headavatar.progress import Reporter
 
 _NETWORKS = {"alex": ("lpips_alex", "AlexNet_0"), "vgg": ("lpips_vgg", "VGG16_0")}
@@ -44,7 +41,7 @@ def load(network: Literal["alex", "vgg"], reporter: Reporter | None = None) -> L
     entry = ENTRIES[name]
     converted = cache.location(entry).with_name(f"{entry.filename}.{entry.sha256[:8]}.safetensors")
     if not converted.exists():
-        tensors = _tensors(unpickle_arrays(fetch(name, reporter)), body)
+        tensors = _tensors(unpickle(fetch(name, reporter), "a file of weights", "delete it and fetch it again"), body)
         with cache.staging() as folder:
             save_file(tensors, folder / "file")
             cache.place(folder / "file", converted)
@@ -54,38 +51,6 @@ def load(network: Literal["alex", "vgg"], reporter: Reporter | None = None) -> L
         [(tensors[f"convolution{i}.weight"], tensors[f"convolution{i}.bias"]) for i in range(count)],
         [tensors[f"head{i}.weight"] for i in range(len(tensors) - 2 * count)],
     )
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles containers of numpy arrays and refuses everything else, so that no code in a file can run."""
-
-    _ALLOWED = {
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"{module}.{name} is not an array")
-        return self._ALLOWED[module, name]
-
-
-def unpickle_arrays(path: Path) -> dict[str, Any]:
-    """Read a pickle of nested dicts of numpy arrays.
-
-    Raises:
-        ModelError: it holds anything else.
-    """
-    try:
-        with path.open("rb") as file:
-            content = ArrayUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"{path} is not a file of weights", why=str(error), fix="delete it and fetch it again"
-        ) from error
-    return dict(content)
 
 
 def _tensors(arrays: dict[str, Any], body: str) -> dict[str, torch.Tensor]:
