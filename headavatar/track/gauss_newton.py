@@ -78,15 +78,15 @@ def solve_frames(blocks: Tensor, bands: Tensor, gradient: Tensor) -> Tensor:
     """
     frames, size = gradient.shape
     width = 2 * size
-    banded = np.zeros((width + 1, frames * size))
-    dense = blocks.double().numpy().copy()
+    banded = np.zeros((width + 1, frames * size), order="F")  # LAPACK's order: it would copy any other
+    dense = blocks.double().numpy()
     diagonal = np.arange(size)
     coupling = bands.double().numpy()
-    dense[:, diagonal, diagonal] += coupling[:, 0]
     starts = np.arange(frames) * size
     for row in range(size):  # lower form: banded[i - j, j] = H[i, j]
         for column in range(row + 1):
             banded[row - column, starts + column] = dense[:, row, column]
+    banded[0] += coupling[:, 0].ravel()
     for ahead in (1, 2):
         if frames > ahead:
             columns = (starts[: frames - ahead, None] + diagonal).ravel()
@@ -127,6 +127,7 @@ def _solve_held(blocks: Tensor, bands: Tensor, gradient: Tensor, given: Tensor, 
             right[:-ahead] += coupling * given[ahead:]
             right[ahead:] += coupling * given[:-ahead]
             free_bands[:-ahead, ahead] *= free[:-ahead] * free[ahead:]
-    inner = blocks * (free[:, :, None] * free[:, None, :])
+    inner = blocks * free[:, :, None]
+    inner *= free[:, None, :]
     inner.diagonal(dim1=1, dim2=2).add_(1 - free)
     return solve_frames(inner, free_bands, right * free) + given

@@ -143,7 +143,6 @@ class PhotometricFit:
     ) -> None:
         self.surfels, self.pictures, self.train, self.anchor = surfels, pictures, train, anchor
         self.seen, self.view = seen_by_view(surfels, vertices, faces, anchor.motion.rotation, anchor.motion.translation)
-        self.points = surfels.surface.points(surfels.shape, anchor.motion.expression)
 
     def run(self, motion: Motion, step: PhotometricStep) -> tuple[Motion, Tensor, Tensor]:
         """One round: gather colors at this blur, then move the poses.
@@ -160,7 +159,8 @@ class PhotometricFit:
 
     def _views(self, motion: Motion, pictures: Pictures, frames: slice) -> _View:
         rotation = motion.rotation[frames]
-        arm = self.points[frames] @ rotation.transpose(1, 2)
+        points = self.surfels.surface.points(self.surfels.shape, self.anchor.motion.expression[frames])
+        arm = points @ rotation.transpose(1, 2)
         world = arm + motion.translation[frames, None]
         toward = -torch.nn.functional.normalize(world, dim=-1)
         normals = self.surfels.normals @ rotation.transpose(1, 2)

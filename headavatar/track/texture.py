@@ -22,6 +22,7 @@ from headavatar.track.photometric import Pictures, cauchy, images_of, sample
 
 _SLACK_M = 0.004
 _SHARPNESS = 4.0
+_TEXELS = 1 << 15
 _SEEN = 0.5
 """Of a frame's full weight, summed over frames: less than this counts as unseen."""
 
@@ -81,15 +82,13 @@ def gather(head: HeadModel, identity: Tensor, motion: Motion, pictures: Pictures
     vertices = head.vertices(identity, motion.expression[frames])
     world = torch.einsum("tij,tvj->tvi", motion.rotation[frames], vertices) + motion.translation[frames, None]
     height, width = pictures.images.shape[1:3]
-    observed = [
-        _unproject(head, atlas, world[i], pictures, int(frame), height, width) for i, frame in enumerate(frames)
-    ]
-    colors = torch.stack([color for color, _ in observed])
-    weights = torch.stack([weight for _, weight in observed])
-    mean = _weighted(colors, weights.square())
-    for _ in range(2):
-        mean = _weighted(colors, weights.square() * cauchy(colors.float() - mean, 0.08))
-    return _fill(head, atlas, mean, weights.sum(0))
+    # in bytes, since a large texture seen by hundreds of frames would fill the memory as floats
+    seen = torch.empty(len(frames), len(atlas.rows), 4, dtype=torch.uint8)
+    for i, frame in enumerate(frames):
+        color, weight = _unproject(head, atlas, world[i], pictures, int(frame), height, width)
+        seen[i] = (torch.cat([color, weight[:, None]], 1).clamp(0, 1) * 255).round()
+    parts = [_agreed(part.float() / 255) for part in seen.split(_TEXELS, dim=1)]
+    return _fill(head, atlas, torch.cat([mean for mean, _ in parts]), torch.cat([total for _, total in parts]))
 
 
 def _unproject(
@@ -114,6 +113,15 @@ def _unproject(
     color = sample(images_of(pictures, one), where[None])[0].T
     weight = facing.clamp(min=0) ** (_SHARPNESS / 2) * (visible & inside) * (trust > 0.9)
     return color, weight
+
+
+def _agreed(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Robust mean (P, 3) and total weight (P,) of the (K, P, 4) colors and weights that K frames give P texels."""
+    colors, weights = seen[..., :3], seen[..., 3]
+    mean = _weighted(colors, weights.square())
+    for _ in range(2):
+        mean = _weighted(colors, weights.square() * cauchy(colors - mean, 0.08))
+    return mean, weights.sum(0)
 
 
 def _weighted(colors: Tensor, weights: Tensor) -> Tensor:
