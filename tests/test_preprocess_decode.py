@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from clips import ffmpeg
 
+from headavatar.dialects import pictures
 from headavatar.errors import InputError
+from headavatar.preprocess import stills
 from headavatar.preprocess.decode import Selection, expected_frames, probe, read_frames
 from headavatar.scene import Array
 
@@ -125,3 +127,49 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words) as caught:
             probe(path)
         assert caught.value.why and caught.value.fix and caught.value.exit_code == 3
+
+
+def test_a_folder_of_pictures_is_a_video(tmp_path: Path) -> None:
+    seed = int(np.random.default_rng().integers(2**31))
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    truth = rng.integers(0, 256, (12, 40, 60, 3), np.uint8)
+    for i, picture in enumerate(truth):
+        pictures.save(folder / f"{i + 1}.png", picture)  # 10.png comes after 9.png, not after 1.png
+    (folder / "notes.txt").write_text("no picture")
+    info = probe(folder, 10.0)
+    assert (info.width, info.height, info.fps, info.duration_s) == (60, 40, 10.0, 1.2)
+    for path in (folder, folder / "*.png"):
+        times, frames = all_frames(path, Selection(start_s=0.2, every=3, max_frames=3))
+        assert times == pytest.approx(np.array([5, 8, 11]) / 25)  # 0.2 s of the default's 25 frames a second
+        np.testing.assert_array_equal(np.stack(frames), truth[[5, 8, 11]])
+    (cut,) = [f for _, f in read_frames(folder, info, Selection(max_frames=1), (30, 30), (-10, 20, 30))]
+    np.testing.assert_array_equal(cut[:20, 10:], truth[0, 20:, :20])
+    assert not cut[:, :10].any() and not cut[20:].any()
+    pictures.save(folder / "13.png", truth[0, :, :30])
+    with pytest.raises(InputError, match="another size"):
+        all_frames(folder)
+
+
+def test_mattes_come_with_pictures_by_name_or_as_transparency(tmp_path: Path) -> None:
+    rng = np.random.default_rng()
+    mattes = rng.integers(0, 256, (4, 16, 16), np.uint8)
+    for name in ("bare", "masks", "cut"):
+        (tmp_path / name).mkdir()
+    for i, matte in enumerate(mattes):
+        image = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        pictures.save(tmp_path / "bare" / f"{i}.png", image)
+        pictures.save(tmp_path / "masks" / f"{i}.png", matte)
+        pictures.save(tmp_path / "cut" / f"{i}.png", image, matte)
+    window, every = (0, 0, 16), Selection(every=2)
+    for folder, masks in (("bare", tmp_path / "masks"), ("cut", None)):
+        read = stills.read_mattes(tmp_path / folder, masks, 25.0, every, (16, 16), window)
+        np.testing.assert_allclose(np.stack(list(read)), mattes[::2] / np.float32(255))
+    assert stills.has_mattes(tmp_path / "cut") and not stills.has_mattes(tmp_path / "bare")
+    shown, _ = pictures.read(tmp_path / "cut" / "0.png")
+    assert (shown[mattes[0] == 0] == 255).all(), "what is transparent is white"
+    (tmp_path / "masks" / "2.png").unlink()
+    with pytest.raises(InputError, match=r"no mask for 2\.png"):
+        list(stills.read_mattes(tmp_path / "bare", tmp_path / "masks", 25.0, every, (16, 16), window))

@@ -1,4 +1,4 @@
-"""`headavatar preprocess VIDEO`: video → frames, landmarks, mattes, parsing, normals, and a verdict on every frame."""
+"""`headavatar preprocess VIDEO`: video or pictures → frames, landmarks, mattes, parsing, normals, verdict on each frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from headavatar.errors import InputError, WorkspaceError
 if TYPE_CHECKING:
     from headavatar.workspace import Workspace
 
-Video = Annotated[str, typer.Argument(help="Any video that ffmpeg reads.", metavar="VIDEO", show_default=False)]
+Video = Annotated[
+    str,
+    typer.Argument(help="Any video that ffmpeg reads, or a folder of pictures.", metavar="VIDEO", show_default=False),
+]
 Out = Annotated[str | None, typer.Option("--out", help="The workspace to make; VIDEO's name.avatar where not given.")]
 Start = Annotated[float | None, typer.Option("--start", help="Seconds of the video to skip.")]
 MaxFrames = Annotated[int | None, typer.Option("--max-frames", help="Stop after this many frames.")]
@@ -58,15 +61,17 @@ def workspace_for(video: str, out: str | None, *, force: bool = False) -> Iterat
         InputError: there is no such video.
         WorkspaceError: the workspace was made from another video.
     """
+    from headavatar.dialects import pictures
     from headavatar.workspace import Workspace, layout, records
     from headavatar.workspace.digests import input_digest
 
     path = Path(video_path(video))
-    if not path.exists():
+    if not path.exists() and not list(path.parent.glob(path.name) if "*" in path.name else ()):
         raise InputError(f"There is no file {video}.", why=_nearby(path), fix="Check the path.")
-    if not path.is_file():
-        raise InputError(f"{video} is a folder.", why="preprocess reads a video.", fix="Name a file in it.")
-    folder = Path(out).expanduser() if out else Path.cwd() / f"{path.stem}{layout.SUFFIX}"
+    if path.is_dir() and not any(file.suffix.lower() in pictures.SUFFIXES for file in path.iterdir()):
+        raise InputError(f"{video} is a folder without pictures.", fix="Name a video, or a folder of pictures.")
+    name = path.parent.name if "*" in path.name else path.stem
+    folder = Path(out).expanduser() if out else Path.cwd() / f"{name}{layout.SUFFIX}"
     existed = folder.exists()
     workspace = Workspace.create(folder)
     record = None if force else records.load_record(workspace, "preprocess")

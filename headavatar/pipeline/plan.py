@@ -260,7 +260,8 @@ class Planner:
     ) -> dict[str, str]:
         found = {}
         for name in filter(None, spec.inputs(settings)):
-            other = resolve_name(name)
+            plain = Path(name).exists() and not (Path(name) / layout.INFO).exists()  # pictures/ beside pictures.avatar/
+            other = None if plain else resolve_name(name)
             if other is not None and other.resolve() == self.workspace.root.resolve() and "track" in self.steps:
                 found[name] = self.steps["track"].fingerprint  # its own motion, which this very plan may bring up
                 continue

@@ -1,7 +1,7 @@
 """Reads a video through ffmpeg: its facts, and its frames one at a time, upright, in square pixels, 8-bit RGB.
 
 ffmpeg turns phone videos upright, honours edit lists and keeps the true time of every frame. Frames come through a
-pipe, so memory does not grow with the clip.
+pipe, so memory does not grow with the clip. Pictures in a folder stand for a video too, see `stills`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import ffmpeg
 import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from headavatar.dialects.pictures import is_source
 from headavatar.errors import EnvironmentFault, InputError
+from headavatar.preprocess import stills
+from headavatar.preprocess.stills import Selection
 from headavatar.scene import Array
 
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
@@ -52,15 +55,6 @@ class VideoInfo:
     pixel_aspect: float
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which frames to take: from `start_s`, every `every`-th, at most `max_frames` (0: all)."""
-
-    start_s: float = 0.0
-    every: int = 1
-    max_frames: int = 0
-
-
 def expected_frames(info: VideoInfo, selection: Selection) -> int | None:
     """About how many frames a selection gives, or None where the video does not say."""
     if not info.fps or not info.duration_s:
@@ -79,12 +73,18 @@ def ffmpeg_binary() -> str:
         ) from error
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: Path, stills_fps: float = 25.0) -> VideoInfo:
     """Read a video's facts.
 
+    Args:
+        path: a video, a folder of pictures, or a pattern such as `folder/*_08.png`.
+        stills_fps: frames per second of pictures, which don't say.
     Raises:
         InputError: there is no such file, it is empty, or it holds no video.
     """
+    if is_source(path):
+        width, height, count = stills.facts(path)
+        return VideoInfo(width, height, stills_fps, count / stills_fps, 0.0, stills.CODEC, False, width, height, 1.0)
     if not path.is_file():
         what = f"{path} is a folder, not a video" if path.is_dir() else f"there is no file {path}"
         raise InputError(what, why="preprocess needs a video file", fix="check the path")
@@ -154,6 +154,9 @@ def read_frames(
     Raises:
         InputError: not a single frame decodes.
     """
+    if info.codec == stills.CODEC:
+        yield from stills.read_frames(path, info.fps, selection, size, window)
+        return
     command = _graph(path, info, selection, size, window).compile(cmd=ffmpeg_binary())
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from headavatar.preprocess import decode
+from headavatar.preprocess import decode, stills
 from headavatar.preprocess.crop import Crop
 from headavatar.preprocess.masks import head_share
 from headavatar.preprocess.matting import MATTING, Matting
@@ -49,9 +50,11 @@ class Worker:
         else:
             self.parsing = SelfieMulticlass(models["selfie_multiclass"])
 
-    def block(self, first: int, frames: list[Array], warmup: list[Array], points: Array, partial: Path) -> int:
-        """Make and save mattes and parsing of consecutive frames; returns how many."""
-        mattes = self.matting.run(frames, warmup)
+    def block(
+        self, first: int, frames: list[Array], warmup: list[Array], given: list[Array], points: Array, partial: Path
+    ) -> int:
+        """Make and save mattes, where none are given, and parsing of consecutive frames; returns how many."""
+        mattes = given or self.matting.run(frames, warmup)
         for i, (frame, matte) in enumerate(zip(frames, mattes, strict=True)):
             here = points[first + i] if np.isfinite(points[first + i, 0, 0]) else None
             probabilities = self.parsing.run(frame, here)
@@ -81,29 +84,42 @@ def run(
     local = threading.local()
     count = len(points)
 
-    def work(first: int, frames: list[Array], warmup: list[Array]) -> int:
+    def work(first: int, frames: list[Array], warmup: list[Array], given: list[Array]) -> int:
         if not hasattr(local, "worker"):
             local.worker = Worker(settings, models)
-        return int(local.worker.block(first, frames, warmup, points, partial))
+        return int(local.worker.block(first, frames, warmup, given, points, partial))
 
     window = (square.x, square.y, square.side)
     decoded = decode.read_frames(video, info, selection, (square.size, square.size), window)
     frames = (extend_edges(frame, valid) for _, frame in islice(decoded, count))
+    mattes = given_mattes(video, info, selection, square, settings)
     warm: deque[Array] = deque(maxlen=MATTING[settings.matting][1].warmup)
     running: deque[Future[int]] = deque()
     with reporter.task("mattes and parsing", count) as task, ThreadPoolExecutor(workers) as pool:
         first = 0
         while block := list(islice(frames, BLOCK)):
+            given = list(islice(mattes, len(block)))
             if _is_done(partial, first, len(block)):
                 task.advance(len(block))
             else:
-                running.append(pool.submit(work, first, block, list(warm)))
+                running.append(pool.submit(work, first, block, list(warm), given))
             warm.extend(block)
             first += len(block)
             if len(running) > workers:
                 task.advance(running.popleft().result())
         for future in running:
             task.advance(future.result())
+
+
+def given_mattes(
+    video: Path, info: decode.VideoInfo, selection: decode.Selection, square: Crop, settings: PreprocessSettings
+) -> Iterator[Array]:
+    """Mattes that came with a folder of pictures, in crops; nothing where a network has to find them."""
+    masks = Path(settings.masks) if settings.masks else None
+    if info.codec != stills.CODEC or (masks is None and not stills.has_mattes(video)):
+        return iter(())
+    size, window = (square.size, square.size), (square.x, square.y, square.side)
+    return stills.read_mattes(video, masks, info.fps, selection, size, window)
 
 
 def extend_edges(frame: Array, valid: Array) -> Array:

@@ -13,7 +13,14 @@ MINIMUM_USABLE_FRAMES = 24
 
 @dataclass(frozen=True)
 class PreprocessSettings:
-    video: str = setting("", "the video to read; anything ffmpeg decodes", changes_result=False)
+    video: str = setting(
+        "", "the video to read; anything ffmpeg decodes, or a folder of pictures", changes_result=False
+    )
+    fps: float = setting(25.0, "frames per second of a folder of pictures; a video says its own")
+    masks: str = setting(
+        "", "folder of the person's mattes, named like the pictures; else their transparency, else a network",
+        changes_result=False,
+    )  # fmt: skip
     start: float = setting(0.0, "seconds of the video to skip")
     max_frames: int = setting(0, "stop after this many frames; 0 takes all")
     every: int = setting(1, "take every K-th frame")
@@ -50,5 +57,5 @@ STAGE = StageSpec(
     run="headavatar.preprocess.stage:run",
     presets=PRESETS,
     models=models,
-    inputs=lambda settings: (settings.video,),
+    inputs=lambda settings: (settings.video, settings.masks),
 )

@@ -9,7 +9,6 @@ Three passes, each of which keeps what it has done so that a killed run goes on 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from headavatar.errors import InputError, UsageError
-from headavatar.preprocess import crop, decode, networks, verdict
+from headavatar.preprocess import crop, decode, networks, stills, verdict
 from headavatar.preprocess.background import clean_plate
 from headavatar.preprocess.compose import compose
 from headavatar.preprocess.landmarks import follow_subject
@@ -27,6 +26,7 @@ from headavatar.preprocess.settings import MINIMUM_USABLE_FRAMES, PreprocessSett
 from headavatar.pretrained.fetch import fetch
 from headavatar.progress import RunContext
 from headavatar.workspace import atomic, layout
+from headavatar.workspace.digests import content_digest
 from headavatar.workspace.store import Workspace
 
 COMPLETE = "complete"
@@ -53,7 +53,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     if not settings.video:
         raise UsageError("no video was named", fix="headavatar preprocess VIDEO")
     video = Path(settings.video)
-    info = decode.probe(video)
+    info = decode.probe(video, settings.fps)
     networks_at = {name: fetch(name, context.reporter) for name in models(settings)}
     partial = workspace.partial_dir("preprocess")
     selection = decode.Selection(settings.start, settings.every, settings.max_frames)
@@ -66,15 +66,18 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     which, comparable = follow_subject(seen)
     rows = np.arange(len(seen))
     picture_points, scores, poses, sharpness = (
-        np.where(
-            (which >= 0).reshape(-1, *[1] * (values.ndim - 2)), values[rows, np.maximum(which, 0)], np.nan
-        ).astype(np.float32)
+        np.where((which >= 0).reshape(-1, *[1] * (values.ndim - 2)), values[rows, np.maximum(which, 0)], np.nan).astype(
+            np.float32
+        )
         for values in (seen.points, seen.scores, seen.poses, seen.sharpness)
     )
     detected = which >= 0
     if not detected.any():
         raise _unusable(video, len(seen), verdict.summarize(["no_face"] * len(seen)))
-    square = crop.choose(picture_points[detected], settings.size, (info.width, info.height))
+    if info.codec == stills.CODEC and info.width == info.height:
+        square = crop.Crop(0, 0, info.width, settings.size)  # somebody has cropped these pictures already
+    else:
+        square = crop.choose(picture_points[detected], settings.size, (info.width, info.height))
     reasons = verdict.judge(picture_points, comparable, sharpness, square, (info.width, info.height))
     usable = reasons.count("")
     if usable < MINIMUM_USABLE_FRAMES:
@@ -101,11 +104,14 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
         context.reporter.info("no clean background plate: the background moves, or too little of it is seen")
     workspace.write_image(layout.VALID, (valid * 255).astype(np.uint8))
     workspace.write_npz(layout.LANDMARKS, landmarks=points, scores=scores, pose=poses, detected=detected)
+    names: list[dict[str, str]] = [{} for _ in reasons]
+    if info.codec == stills.CODEC:
+        names = [{"file": file.name} for _, file in stills.selected(video, info.fps, selection)]
     table = [
         {
             "frame": i, "source_frame": round(settings.start * info.fps) + i * settings.every,
             "time_s": round(float(seen.times_s[i]), 6), "usable": not reason, "reason": reason,
-            "faces": int(comparable[i]), "sharpness": _rounded(sharpness[i]),
+            "faces": int(comparable[i]), "sharpness": _rounded(sharpness[i]), **names[i],
         }
         for i, reason in enumerate(reasons)
     ]  # fmt: skip
@@ -113,7 +119,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     workspace.write_json(
         layout.VIDEO,
         {
-            "digest": _digest(video), "width": info.width, "height": info.height, "fps": info.fps,
+            "digest": content_digest(video), "width": info.width, "height": info.height, "fps": info.fps,
             "duration_s": info.duration_s, "rotation": info.rotation, "crop": [square.x, square.y, square.side],
             "size": square.size, "frames": len(seen), "start_s": settings.start, "every": settings.every,
             "codec": info.codec,
@@ -166,11 +172,6 @@ def _publish(workspace: Workspace, partial: Path, count: int) -> None:
             os.replace(partial / BACKGROUND, plate)
         elif (partial / COMPLETE).read_text() == "no plate":
             plate.unlink(missing_ok=True)
-
-
-def _digest(video: Path) -> str:
-    with video.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rounded(value: float) -> float | None:

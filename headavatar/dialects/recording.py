@@ -1,0 +1,148 @@
+"""What a folder says, and what one is written from, in our conventions: arrays and paths, no workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from headavatar.head.rotations import axis_angle_to_matrix_np
+from headavatar.scene import WORLD_TO_CAMERA, Array, Camera, HeadParams
+
+
+@dataclass(frozen=True)
+class SkullPoses:
+    """Where the skull is in each of T frames, but for a few constants that only the folder's head model knows.
+
+    A point p of the skull, in the space of the folder's own head model, lies in our world at
+
+        rotation p + translation + sum over k of levers[k] c[k]
+
+    with constants c that do not change over the clip: the places of the joints that the head turns about.
+
+    Attributes:
+        rotation: (T, 3, 3).
+        translation: (T, 3) metres.
+        levers: (T, K, 3, 3).
+    """
+
+    rotation: Array
+    translation: Array
+    levers: Array
+
+    @staticmethod
+    def rigid(rotation: Array, translation: Array) -> SkullPoses:
+        """A head that moves as one piece: (T, 3, 3) and (T, 3)."""
+        return SkullPoses(rotation, translation, np.zeros((len(rotation), 0, 3, 3)))
+
+    @staticmethod
+    def chained(rotation: Array, neck: Array, translation: Array) -> SkullPoses:
+        """A head that turns about its root joint, and its skull about the neck joint on top of that.
+
+        Args:
+            rotation, neck: (T, 3) axis-angle.
+            translation: (T, 3) metres.
+        Returns:
+            poses whose constants are the root J0, the step J1 - J0 to the neck joint, and -J1.
+        Source:
+            Linear blend skinning as FLAME does it, for a vertex that follows the neck joint alone (Li et al. 2017,
+            "Learning a model of facial shape and expression from 4D scans", equation 2).
+        """
+        root, turn = axis_angle_to_matrix_np(rotation), axis_angle_to_matrix_np(neck)
+        skull = root @ turn
+        still = np.broadcast_to(np.eye(3), root.shape)
+        return SkullPoses(skull, np.asarray(translation, np.float64), np.stack([still, root, skull], 1))
+
+    def seen_by(self, world_to_camera: Array) -> SkullPoses:
+        """The same skull in the world whose camera is ours.
+
+        Args:
+            world_to_camera: (T, 4, 4) rigid, from these poses' world to OpenCV camera space.
+        """
+        change = np.linalg.inv(WORLD_TO_CAMERA) @ world_to_camera
+        turn, shift = change[:, :3, :3], change[:, :3, 3]
+        return SkullPoses(
+            turn @ self.rotation,
+            np.einsum("tij,tj->ti", turn, self.translation) + shift,
+            turn[:, None] @ self.levers,
+        )
+
+    def __getitem__(self, index: Array) -> SkullPoses:
+        return SkullPoses(self.rotation[index], self.translation[index], self.levers[index])
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a folder holds of T tracked frames, in the order of time.
+
+    Attributes:
+        dialect: the layout's name.
+        pictures: T files.
+        masks: T files of the person's mattes, or nothing.
+        camera: the one camera, at our world's place for it.
+        poses: of the skull.
+        native: the folder's own numbers: shape (S,), expr (T, E), jaw_pose and neck_pose (T, 3), eyes_pose (T, 6),
+            rotation and translation (T, 3); only those that it has.
+        held_out: (T,) bool, the folder's own test frames.
+        notes: what a person should know, a line each.
+    """
+
+    dialect: str
+    pictures: tuple[Path, ...]
+    camera: Camera
+    poses: SkullPoses
+    native: Mapping[str, Array]
+    held_out: Array
+    masks: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: Array) -> Imported:
+        """Some of the frames."""
+        pick = np.asarray(index)
+        return replace(
+            self,
+            pictures=tuple(self.pictures[i] for i in pick),
+            masks=tuple(self.masks[i] for i in pick) if self.masks else (),
+            poses=self.poses[pick],
+            native={key: value if key == "shape" else value[pick] for key, value in self.native.items()},
+            held_out=self.held_out[pick],
+        )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A tracked clip as a folder is written from it.
+
+    Attributes:
+        images: T × (H, W, 3) uint8 RGB.
+        mattes: T × (H, W) uint8, the head.
+        camera: the clip's, at our world's place for it.
+        params: of the T frames; rotation and translation are the skull's.
+        vertices: T × (V, 3) the posed head in our world, metres.
+        faces: (F, 3).
+        rest: (V, 3) the person's head at rest, head space.
+        landmarks: (T, L, 2) pixels.
+        head_model: whose coefficients the parameters are.
+        held_out: (T,) bool.
+        native: parameters in the terms of the layout's own head model, as in `Imported`, where they are known.
+    """
+
+    images: Sequence[Array]
+    mattes: Sequence[Array]
+    camera: Camera
+    params: HeadParams
+    vertices: Sequence[Array]
+    faces: Array
+    rest: Array
+    landmarks: Array
+    head_model: str
+    held_out: Array
+    native: Mapping[str, Array] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.params)
