@@ -58,6 +58,7 @@ class HeadModel(torch.nn.Module):
     landmark_bary: Tensor
     mirror: Tensor
     _gaze: Tensor
+    _jaw: Tensor
 
     def __init__(self, data: HeadData) -> None:
         super().__init__()
@@ -78,6 +79,8 @@ class HeadModel(torch.nn.Module):
         self._points = _SkinnedPoints(self.template, self.identity_basis, self.expression_basis, self.weights)
         self._subset: tuple[Tensor, _SkinnedPoints] | None = None
         self.register_buffer("_gaze", _gaze_directions(self.expression_names), persistent=False)
+        self.register_buffer("_jaw", torch.from_numpy(data.jaw_turns).float(), persistent=False)
+        self._turns_jaw = bool(data.jaw_turns.any())
 
     @property
     def identity_size(self) -> int:
@@ -109,6 +112,16 @@ class HeadModel(torch.nn.Module):
         """
         return expression @ self._gaze
 
+    def jaw_turn(self, expression: Tensor) -> Tensor | None:
+        """Rotation of the jaw that the expressions express, where they do not move it by displacements alone.
+
+        Args:
+            expression: (B, E).
+        Returns:
+            (B, 3) axis-angle, radians, or None.
+        """
+        return expression @ self._jaw if self._turns_jaw else None
+
     def vertices(
         self,
         identity: Tensor,
@@ -124,7 +137,7 @@ class HeadModel(torch.nn.Module):
             identity: (S,) standard deviations.
             expression: (B, E) coefficients in [0, 1].
             neck: (B, 3) axis-angle, radians; the head turns about the neck, the cut stays.
-            jaw: (B, 3) axis-angle, on top of jawOpen's shape.
+            jaw: (B, 3) axis-angle, on top of what jawOpen does.
             eyes: (B, 6) left then right, axis-angle, on top of the gaze that eyeLook* express.
             subset: (K,) vertices wanted; all if None.
         Returns:
@@ -132,7 +145,7 @@ class HeadModel(torch.nn.Module):
         """
         points = self._points if subset is None else self._restricted(subset)
         joints = self.joint_positions(identity)
-        return points(identity, expression, joints, self.gaze(expression), neck, jaw, eyes)
+        return points(identity, expression, joints, self.gaze(expression), self.jaw_turn(expression), neck, jaw, eyes)
 
     def posed(
         self,
@@ -213,7 +226,8 @@ class LandmarkModel(torch.nn.Module):
         """
         head = self._head[0]
         joints = head.joint_positions(identity)
-        return self._points(identity, expression, joints, head.gaze(expression), neck, jaw, eyes)
+        turn = head.jaw_turn(expression)
+        return self._points(identity, expression, joints, head.gaze(expression), turn, neck, jaw, eyes)
 
     def posed(
         self,
@@ -252,6 +266,7 @@ class _SkinnedPoints(torch.nn.Module):
         expression: Tensor,
         joints: Tensor,
         gaze: Tensor,
+        jaw_turn: Tensor | None,
         neck: Tensor | None,
         jaw: Tensor | None,
         eyes: Tensor | None,
@@ -263,13 +278,15 @@ class _SkinnedPoints(torch.nn.Module):
         # All turns in one call: on a clip's few hundred frames the calls cost more than the sums.
         vectors = [gaze[:, :3], gaze[:, 3:]]
         vectors += [] if eyes is None else [eyes[:, :3], eyes[:, 3:]]
-        vectors += [vector for vector in (jaw, neck) if vector is not None]
+        vectors += [vector for vector in (jaw_turn, jaw, neck) if vector is not None]
         rotations = list(axis_angle_to_matrix(torch.stack(vectors)).unbind(0))
         turns = rotations[:2]
         if eyes is not None:
             turns = [rotations[2] @ turns[0], rotations[3] @ turns[1]]
-        if jaw is not None:
-            points = self._turn(points, 1, rotations[-1 if neck is None else -2], joints)
+        at = 2 if eyes is None else 4
+        if jaw is not None or jaw_turn is not None:
+            both = jaw is not None and jaw_turn is not None
+            points = self._turn(points, 1, rotations[at + 1] @ rotations[at] if both else rotations[at], joints)
         for eye in range(2):
             points = self._turn(points, 2 + eye, turns[eye], joints)
         if neck is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class HeadData:
         landmark_faces: (478,) triangles of the triangulated quads.
         landmark_bary: (478, 3).
         mirror: (V,) each vertex's mirror image.
+        jaw_turns: (E, 3) how each expression turns the jaw about its joint, axis-angle, radians at coefficient 1; 0
+            where the jaw's motion is in the expression's displacement.
     """
 
     name: str
@@ -53,6 +56,7 @@ class HeadData:
     landmark_faces: Array
     landmark_bary: Array
     mirror: Array
+    jaw_turns: Array
 
 
 def triangulate(quads: Array) -> Array:
@@ -71,6 +75,7 @@ def triangulate(quads: Array) -> Array:
 def write(path: Path, data: HeadData) -> None:
     """Write a head model; the same data give the same bytes."""
     names = sorted(data.regions)
+    turns: dict[str, Any] = {"jaw_turns": data.jaw_turns.astype(np.float32)} if data.jaw_turns.any() else {}
     np.savez_compressed(
         path,
         version=np.array(VERSION),
@@ -91,6 +96,7 @@ def write(path: Path, data: HeadData) -> None:
         landmark_faces=data.landmark_faces.astype(np.uint16),
         landmark_bary=data.landmark_bary.astype(np.float32),
         mirror=data.mirror.astype(np.uint16),
+        **turns,
     )
 
 
@@ -113,13 +119,14 @@ def read(path: Path) -> HeadData:
         )
     count = len(arrays["template"])
     step = float(arrays["step"])
+    names = tuple(str(name) for name in arrays["expression_names"])
     masks = np.unpackbits(arrays["region_masks"], axis=1, count=count).astype(bool)
     return HeadData(
         name=str(arrays["name"]),
         template=arrays["template"],
         identity_basis=_restore(arrays["identity_basis"], step),
         expression_basis=_restore(arrays["expression_basis"], step),
-        expression_names=tuple(str(name) for name in arrays["expression_names"]),
+        expression_names=names,
         quads=arrays["quads"].astype(np.int64),
         uvs=arrays["uvs"].astype(np.float32) / np.float32(65535),
         uv_quads=arrays["uv_quads"].astype(np.int64),
@@ -130,6 +137,7 @@ def read(path: Path) -> HeadData:
         landmark_faces=arrays["landmark_faces"].astype(np.int64),
         landmark_bary=arrays["landmark_bary"],
         mirror=arrays["mirror"].astype(np.int64),
+        jaw_turns=arrays.get("jaw_turns", np.zeros((len(names), 3), np.float32)),
     )
 
 

@@ -65,6 +65,7 @@ def compile_head(wheel_path: Path, landmarker_path: Path, samples: int) -> HeadD
         expression_names=ARKIT_NAMES, quads=quads, uvs=uvs, uv_quads=uv_quads,
         weights=assemble.skinning(head), joints=joint_template, joint_basis=_regress(scores, joints), regions=masks,
         landmark_faces=landmark_faces, landmark_bary=landmark_bary, mirror=image,
+        jaw_turns=np.zeros((len(ARKIT_NAMES), 3)),
     )  # fmt: skip
 
 
