@@ -15,6 +15,7 @@ from headavatar.cli import (
     eval,
     export,
     fit,
+    importing,
     methods,
     models,
     preprocess,
@@ -50,7 +51,7 @@ def _root(
 ) -> None: ...
 
 
-for _verb in (preprocess, track, fit, render, reenact, export, run, status, report, eval, doctor):
+for _verb in (preprocess, track, importing, fit, render, reenact, export, run, status, report, eval, doctor):
     _verb.register(app)
 app.add_typer(models.app, name="models", rich_help_panel="Setup")
 for _verb in (methods, completion, demo):

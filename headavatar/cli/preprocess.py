@@ -1,4 +1,4 @@
-"""`headavatar preprocess VIDEO`: video or pictures → frames, landmarks, mattes, parsing, normals, verdict on each frame."""
+"""`headavatar preprocess VIDEO`: video or pictures → frames, landmarks, mattes, parsing, normals, a verdict on each."""
 
 from __future__ import annotations
 

@@ -32,6 +32,9 @@ def _track(s: _Summary) -> list[str]:
         _number(s, "landmark_nme", "landmarks off by {:.2%} of the eye distance"),
         _number(s, "jitter_deg", "jitter {:.2f}°"),
         _number(s, "silhouette_iou", "silhouette IoU {:.3f}"),
+        f"from {s['imported']}: {' and '.join(s['taken'])} taken, {' and '.join(s['fitted'])} fitted"
+        if s.get("imported")
+        else "",
     ]
 
 

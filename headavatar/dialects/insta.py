@@ -97,8 +97,7 @@ def write(folder: Path, recording: Recording, progress: Callable[[], None]) -> l
 def _picture(folder: Path, relative: str) -> Path:
     """The head cut out, or the whole frame where that was never made."""
     path = inside(folder, relative)
-    whole = folder / "background" / path.name
-    return whole if not path.is_file() and whole.is_file() else path
+    return path if path.parent.is_dir() else folder / "background" / path.name
 
 
 def _held_out(folder: Path, rows: list[dict[str, Any]]) -> Array:

@@ -101,6 +101,16 @@ class Imported:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    @property
+    def picture_source(self) -> str:
+        """What `preprocess` reads to get these pictures: their folder, or a pattern for one camera's among several."""
+        return _source(self.pictures)
+
+    @property
+    def mask_source(self) -> str:
+        """The same for the masks; empty where there are none."""
+        return _source(self.masks) if self.masks else ""
+
     def __getitem__(self, index: Array) -> Imported:
         """Some of the frames."""
         pick = np.asarray(index)
@@ -112,6 +122,15 @@ class Imported:
             native={key: value if key == "shape" else value[pick] for key, value in self.native.items()},
             held_out=self.held_out[pick],
         )
+
+
+def _source(files: tuple[Path, ...]) -> str:
+    """A folder, or a pattern that keeps the ending of VHAP's names, which says the camera."""
+    folder = files[0].parent
+    endings = {file.name[file.name.rfind("_") :] for file in files if "_" in file.name}
+    others = any(file.is_file() and "_" in file.name and file.name[file.name.rfind("_") :] not in endings
+                 for file in folder.iterdir())  # fmt: skip
+    return str(folder / f"*{endings.pop()}") if len(endings) == 1 and others else str(folder)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headavatar.dialects import layouts
 from headavatar.workspace.stages import StageSpec, setting
 
 
@@ -94,6 +95,10 @@ class TrackSettings:
     surfels: int = setting(6000, "Points of the head's surface that poses are sharpened by.")
     texture_size: int = setting(512, "Side of the texture, pixels.")
     texture_frames: int = setting(96, "Frames, all from the training part, that the texture is gathered from.")
+    imported_from: str = setting(
+        "none", "Layout of the folder that gives camera and poses; none finds them.", choices=("none", *layouts.NAMES)
+    )
+    imported_folder: str = setting("", "That folder.", changes_result=False)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -112,5 +117,5 @@ STAGE = StageSpec(
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
     presets=PRESETS,
-    inputs=lambda settings: (str(HEAD_DATA),),
+    inputs=lambda settings: (str(HEAD_DATA), settings.imported_folder),
 )

@@ -14,8 +14,8 @@ from headavatar.head import HeadModel, load
 from headavatar.head.rotations import matrix_to_axis_angle
 from headavatar.progress import RunContext
 from headavatar.scene import Array
+from headavatar.track import imported, measure, overlay, solve, verdicts
 from headavatar.track import inputs as reading
-from headavatar.track import measure, overlay, solve
 from headavatar.track.canonical import obj_text
 from headavatar.track.inputs import Inputs
 from headavatar.track.settings import TrackSettings
@@ -34,25 +34,37 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         settings: of the stage.
         context: reporter, seed and whether to go on from partial work.
     Returns:
-        summary: frames, usable, landmark_nme, jitter_deg, silhouette_iou, seconds, fps, focal_px, and below_gate
-            where the landmark error is too large for `--strict`.
+        summary: frames, usable, failed (reason -> frames), landmark_nme, jitter_deg, silhouette_iou, seconds, fps,
+            focal_px, and below_gate where `--strict` refuses the track: the landmark error is too large, or too many
+            frames failed.
     Raises:
         InputError: fewer than three frames show a usable face.
     """
     began = time.perf_counter()
     with torch.no_grad():
         head = load()
-        clip = reading.read(workspace, settings.field_of_view_deg)
+        clip = reading.read(workspace, head, settings.field_of_view_deg)
         keep = _keeper(workspace, context.resume)
-        track = solve.run(head, clip, settings, context.reporter, context.seed, keep)
+        said = imported.NOTHING
+        if settings.imported_from == "none":
+            track = solve.run(head, clip, settings, context.reporter, context.seed, keep)
+        else:
+            track, said = imported.run(workspace, head, clip, settings, context.reporter, keep)
         skin = keep("texture", lambda: _texture(head, clip, track, settings))
-        summary = _write(workspace, head, clip, track, skin, context)
+        summary = _write(workspace, head, clip, track, skin, context) | said.summary
     seconds = time.perf_counter() - began
     summary |= {"seconds": round(seconds, 2), "fps": round(len(clip) / seconds, 2)}
-    if summary["landmark_nme"] > GATE_LANDMARK_NME:
-        error, gate = summary["landmark_nme"], GATE_LANDMARK_NME
-        summary["below_gate"] = [f"landmarks are off by {error:.1%} of the eyes' distance, more than {gate:.0%}"]
+    if wrong := _wrong(summary) + said.wrong:
+        summary["below_gate"] = wrong
     return summary
+
+
+def _wrong(summary: dict[str, Any]) -> list[str]:
+    """Why `--strict` refuses a track."""
+    error, gate = summary["landmark_nme"], GATE_LANDMARK_NME
+    off = f"landmarks are off by {error:.1%} of the eyes' distance, more than {gate:.0%}" if error > gate else ""
+    few = verdicts.too_few(summary["failed"], summary["frames"])
+    return [line for line in (off, few) if line]
 
 
 def _keeper(workspace: Workspace, resume: bool) -> solve.Keep:
@@ -106,8 +118,9 @@ def _write(
     center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
     error, points = measure.landmark_error(head, track.person, motion, center, clip.landmarks[track.kept])
     overlaps = _overlay(workspace, head, clip, track, points, context)
-    summary = _summary(clip, track, error, overlaps)
-    workspace.write_json(layout.QUALITY, {"summary": summary, "frames": _verdicts(clip, track, error, overlaps)})
+    judged = verdicts.rows(clip.table, clip.frame_idx, track.errors, track.kept, error, overlaps)
+    summary = _summary(clip, track, error, overlaps) | {"failed": verdicts.failures(judged)}
+    workspace.write_json(layout.QUALITY, {"summary": summary, "frames": judged})
     return summary
 
 
@@ -146,7 +159,7 @@ def _posed(head: HeadModel, track: Track, row: int) -> Tensor:
 def _summary(clip: Inputs, track: Track, error: Array, overlaps: list[float | None]) -> dict[str, Any]:
     known = [value for value in overlaps if value is not None]
     return {
-        "frames": len(clip),
+        "frames": len(clip.table),
         "usable": len(track.kept),
         "landmark_nme": round(float(error.mean()), 5),
         "jitter_deg": round(measure.jitter_deg(track.motion.rotation), 4),
@@ -156,21 +169,3 @@ def _summary(clip: Inputs, track: Track, error: Array, overlaps: list[float | No
         "training_frames": int(track.train.sum()),
         "photometric": track.rounds,
     }
-
-
-def _verdicts(clip: Inputs, track: Track, error: Array, overlaps: list[float | None]) -> list[dict[str, Any]]:
-    row_of = {int(source): row for row, source in enumerate(track.kept)}
-    verdicts = []
-    for source in range(len(clip)):
-        row = row_of.get(source)
-        known = row is not None
-        verdicts.append(
-            {
-                "frame": int(clip.frame_idx[source]),
-                "usable": known,
-                "reason": "" if known else "landmarks_off",
-                "landmark_error": round(float(error[row] if row is not None else track.errors[source]), 5),
-                "silhouette_iou": overlaps[row] if row is not None else None,
-            }
-        )
-    return verdicts

@@ -1,0 +1,51 @@
+"""`headavatar import FOLDER`: what another program tracked, as a workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headavatar.cli.options import Common, stage_verb, video_path
+from headavatar.cli.preprocess import Every, MaxFrames, Out, Size, workspace_for
+
+Folder = Annotated[str, typer.Argument(help="What another program wrote.", metavar="FOLDER", show_default=False)]
+From = Annotated[
+    str,
+    typer.Option("--from", help="Its layout.", metavar="vhap|insta|imavatar|metrical-tracker", show_default=False),
+]
+Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, which the folder does not say; 25.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @stage_verb(app, "import")
+    def import_(
+        common: Common,
+        folder: Folder,
+        layout: From,
+        out: Out = None,
+        max_frames: MaxFrames = None,
+        every: Every = None,
+        size: Size = None,
+        fps: Fps = None,
+    ) -> None:
+        """Take camera and head poses that VHAP, INSTA, IMavatar or metrical-tracker found, instead of tracking."""
+        from headavatar.cli import session
+        from headavatar.dialects import layouts
+
+        root = Path(video_path(folder))
+        found = layouts.read(layout, root)
+        given = {"max_frames": max_frames, "every": every, "size": size, "fps": fps, "masks": found.mask_source}
+        wanted = session.requests(
+            common,
+            {
+                "preprocess": {"video": found.picture_source, **given},
+                "track": {"imported_from": layout, "imported_folder": str(root)},
+            },
+        )
+        place = out or common.workspace or f"{root.name}.avatar"
+        with workspace_for(found.picture_source, place, force=common.force) as workspace:
+            session.bring_up(workspace, common, wanted, next_command="fit")

@@ -1,0 +1,202 @@
+"""Track by what somebody else tracked: camera and poses come from a folder, the rest is fitted under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from headavatar.dialects import layouts
+from headavatar.dialects.recording import Imported, SkullPoses
+from headavatar.errors import InputError
+from headavatar.head import HeadModel
+from headavatar.progress import Reporter
+from headavatar.scene import Array, Camera
+from headavatar.track import measure, placement
+from headavatar.track.inputs import Inputs, training_frames
+from headavatar.track.landmark_fit import (
+    RIGID,
+    LandmarkFit,
+    Motion,
+    Normal,
+    Observation,
+    Person,
+    initial_motion,
+    keyframes,
+)
+from headavatar.track.landmark_model import LandmarkModel
+from headavatar.track.settings import LandmarkWeights, TrackSettings
+from headavatar.track.solve import Keep, Track
+from headavatar.workspace import Workspace, layout
+
+WRONG_NME = 0.10
+"""Above this landmark error the folder's axes or units are not what its layout's are."""
+WRONG_TURN_DEG = 30.0
+"""All head models look out of the face along +z with +y up, so their axes differ by less than this."""
+WRONG_SCALE = 1.3
+"""Heads differ in size by less than this factor."""
+
+_PERSON_ITERATIONS = 6
+_ROUNDS = 6
+_EXPRESSION_ITERATIONS = 6
+_FIXED = 1e12
+"""Weight of the priors that hold the focal length and the poses."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the figures of an imported track say.
+
+    Attributes:
+        summary: joins the stage's.
+        wrong: why a convention seems to be wrong, a line each.
+    """
+
+    summary: dict[str, object]
+    wrong: list[str]
+
+
+NOTHING = Verdict({}, [])
+"""Of a track that is not imported."""
+
+
+def run(
+    workspace: Workspace, head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Reporter, keep: Keep
+) -> tuple[Track, Verdict]:
+    """Track a clip whose camera and poses a folder gives.
+
+    Args:
+        workspace: preprocessed from the folder's pictures.
+        head: the head model.
+        inputs: the clip.
+        settings: name the folder and its layout.
+        reporter: hears of progress.
+        keep: stores arrays and gives them back after an interruption.
+    Raises:
+        InputError: the folder cannot be read, or is not the one that the workspace was made from.
+    """
+    found = layouts.read(settings.imported_from, Path(settings.imported_folder))
+    rows, found = matched(workspace, inputs, found)
+    camera = cropped(found.camera, workspace.read_json(layout.VIDEO))
+    done = keep("imported", lambda: fit(head, inputs, rows, camera, found.poses, settings, reporter))
+    person = Person(torch.from_numpy(done["identity"]), torch.from_numpy(done["offset"]), float(camera.K[0, 0]))
+    motion = Motion(*(torch.from_numpy(done[key]) for key in ("rotation", "translation", "expression")))
+    center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
+    errors = np.zeros(len(inputs))
+    errors[rows], _ = measure.landmark_error(head, person, motion, center, inputs.landmarks[rows])
+    train = training_frames(inputs.times_s[rows])
+    track = Track(rows, train, person, motion, camera, motion, errors, [])
+    verdict = judge(found, float(errors[rows].mean()), float(done["turned_deg"]), float(done["scale"]))
+    for line in verdict.wrong:
+        reporter.warn(line)
+    return track, verdict
+
+
+def matched(workspace: Workspace, inputs: Inputs, found: Imported) -> tuple[Array, Imported]:
+    """Positions into the inputs of the frames that the folder tracked, and the folder's frames in the same order.
+
+    Raises:
+        InputError: too few of the workspace's pictures are the folder's.
+    """
+    names = {row["frame"]: row.get("file", "") for row in workspace.read_jsonl(layout.FRAME_TABLE)}
+    place = {path.name: position for position, path in enumerate(found.pictures)}
+    pairs = [(row, place.get(names[int(frame)], -1)) for row, frame in enumerate(inputs.frame_idx)]
+    rows, positions = np.array([pair for pair in pairs if pair[1] >= 0], np.int64).reshape(-1, 2).T
+    if len(rows) < layouts.LEAST_FRAMES:
+        raise InputError(
+            f"Only {len(rows)} of the usable pictures are tracked in the folder.",
+            why="The workspace was made from other pictures, or their names differ.",
+            fix="Make a new one with `headavatar import FOLDER --from LAYOUT --out NEW`.",
+        )
+    return rows, found[positions]
+
+
+def cropped(camera: Camera, video: dict[str, object]) -> Camera:
+    """A camera of the whole picture as the one of the clip's crop.
+
+    Args:
+        camera: of the pictures.
+        video: as in source/video.json: crop [x, y, side] and size.
+    """
+    x, y, side = (float(value) for value in video["crop"])  # type: ignore[attr-defined]
+    size = int(video["size"])  # type: ignore[call-overload]
+    cut = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
+    return Camera(np.diag([size / side, size / side, 1.0]) @ cut @ camera.K, size, size, camera.world_to_camera)
+
+
+def fit(
+    head: HeadModel, inputs: Inputs, rows: Array, camera: Camera, poses: SkullPoses, settings: TrackSettings,
+    reporter: Reporter,
+) -> dict[str, Array]:  # fmt: skip
+    """Fit what the folder does not say: our head's place in its poses, identity and expressions.
+
+    Args:
+        head, inputs, settings, reporter: as for `run`.
+        rows: (T,) positions into the inputs.
+        camera: of the crop; its focal length is held.
+        poses: of the T frames.
+    """
+    model = LandmarkModel.of(head)
+    seen = Observation.of(inputs.landmarks[rows], inputs.scores[rows], inputs.times_s[rows], camera)
+    focal = float(camera.K[0, 0])
+    whole = LandmarkFit(model, seen, LandmarkWeights(focal=_FIXED), focal)
+    candidates = torch.from_numpy(np.flatnonzero(training_frames(inputs.times_s[rows])))
+    start = initial_motion(model, whole.stranger(), seen)
+    frames = keyframes(seen, candidates, start.rotation, settings.keyframes)
+    keys = LandmarkFit(model, seen[frames], whole.weights, focal)
+    every, given = torch.arange(len(frames)), poses[frames.numpy()]
+    with reporter.task("placing the head", 1 + _ROUNDS) as task:
+        person, motion = keys.refine_person(every, keys.stranger(), start[frames], 2, offsets=False)
+        person, motion = keys.refine_person(every, person, motion, _PERSON_ITERATIONS)
+        placed = placement.first(given, motion)
+        task.advance()
+        for _ in range(_ROUNDS):
+            motion = placed.motion(given, motion.expression)
+            person, motion = keys.refine_person(every, person, motion, 2, add=_hold)
+            placed = placement.refine(keys, person, given, placed, motion)
+            task.advance()
+    motion = placed.motion(poses, 0.5 * seen.scores)
+    motion = whole.fit_motion(person, motion, _EXPRESSION_ITERATIONS, posed=True)
+    return {
+        "identity": person.identity.numpy(), "offset": person.offset.numpy(), "rotation": motion.rotation.numpy(),
+        "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
+        "turned_deg": np.array(placed.turned_deg), "scale": np.array(placed.scale), "vectors": placed.vectors,
+    }  # fmt: skip
+
+
+def _hold(system: Normal, person: Person, motion: Motion) -> None:
+    """Let no pose move."""
+    system.blocks[:, :RIGID, :RIGID] += _FIXED * torch.eye(RIGID, dtype=system.blocks.dtype)
+
+
+def judge(found: Imported, error: float, turned_deg: float, scale: float) -> Verdict:
+    """Whether a folder means what its layout says.
+
+    Args:
+        found: the folder.
+        error: mean landmark error over the distance of the eyes' outer corners.
+        turned_deg: angle between its head's axes and ours.
+        scale: of its world.
+    """
+    wrong = []
+    if error > WRONG_NME:
+        wrong.append(
+            f"the imported head misses the landmarks by {error:.0%} of the eyes' distance: a convention is wrong "
+            f"(axes, units or camera); is this really {found.dialect}? See track/overlay.mp4"
+        )
+    if turned_deg > WRONG_TURN_DEG:
+        wrong.append(
+            f"the imported head is turned by {turned_deg:.0f}° against ours at rest: a convention is wrong (axes); "
+            f"is this really {found.dialect}? See track/overlay.mp4"
+        )
+    if not 1 / WRONG_SCALE < scale < WRONG_SCALE:
+        wrong.append(f"the imported head is {scale:.2f} times too small: a convention is wrong (units)")
+    return Verdict(
+        {
+            "imported": found.dialect, "taken": ["camera", "head pose"], "fitted": ["identity", "expression"],
+            "notes": list(found.notes), "turned_deg": round(turned_deg, 2), "scale": round(scale, 4),
+        },
+        wrong,
+    )  # fmt: skip

@@ -1,0 +1,166 @@
+"""Folders as VHAP, INSTA, IMavatar and metrical-tracker write them, made from a clip whose truth is known.
+
+Built from what those programs' own source says, not with our writers, so that a reader and a writer that are wrong in
+the same way are found out. Their head model stands elsewhere than ours (`Foreign`), and turns about joints of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import synthetic
+import torch
+
+from headavatar.head.rotations import axis_angle_to_matrix_np, matrix_to_axis_angle_np
+from headavatar.scene import Array
+from headavatar.workspace import Workspace, layout
+
+FLIP = np.diag([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Another head model: a point u of our head space is turn u + shift in its own; it turns about root and neck."""
+
+    turn: Array
+    shift: Array
+    root: Array
+    neck: Array
+
+    @staticmethod
+    def random(rng: np.random.Generator) -> Foreign:
+        return Foreign(
+            axis_angle_to_matrix_np(rng.normal(0, 0.06, 3)), rng.normal(0, 0.02, 3),
+            np.array([0, -0.15, -0.02]) + rng.normal(0, 0.01, 3), np.array([0, -0.07, -0.01]) + rng.normal(0, 0.01, 3),
+        )  # fmt: skip
+
+    def skull(self, clip: synthetic.SyntheticClip) -> tuple[Array, Array]:
+        """(T, 3, 3) and (T, 3) from its head space to our world."""
+        rotation = axis_angle_to_matrix_np(clip.params.rotation) @ self.turn.T
+        return rotation, clip.params.translation - rotation @ self.shift
+
+    def chain(self, clip: synthetic.SyntheticClip, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        """(T, 3) root rotation, neck rotation and translation that give the same skull."""
+        rotation, place = self.skull(clip)
+        bend = np.cumsum(rng.normal(0, 0.02, (len(clip), 3)), 0)
+        root = rotation @ np.swapaxes(axis_angle_to_matrix_np(bend), 1, 2)
+        translation = place + rotation @ self.neck - root @ (self.neck - self.root) - self.root
+        return matrix_to_axis_angle_np(root), bend, translation
+
+
+def insta(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np.random.Generator) -> list[str]:
+    """The head stands still; frame 7 was lost; processes finished in any order. Returns the pictures' names."""
+    for name in ("images", "meshes", "flame/exp"):
+        (folder / name).mkdir(parents=True)
+    size, K = clip.camera.width, clip.camera.K
+    rotation, place = foreign.skull(clip)
+    frames, names = [], [f"{i + 1:05d}.png" for i in range(len(clip))]
+    for i, name in enumerate(names):
+        rgba = np.dstack([clip.images[i][..., ::-1], clip.head_mattes[i]])
+        cv2.imwrite(str(folder / "images" / name), rgba)
+        if i == 7:
+            continue
+        world_to_camera = np.eye(4)
+        world_to_camera[:3, :3], world_to_camera[:3, 3] = FLIP @ rotation[i], FLIP @ place[i]
+        (folder / "flame" / "exp" / f"{i + 1:05d}.txt").write_text("\n".join(f"{x:.8f}" for x in rng.normal(0, 1, 100)))
+        frames.append({
+            "transform_matrix": np.linalg.inv(world_to_camera).tolist(), "file_path": f"images/{name}",
+            "mesh_path": f"meshes/{i + 1:05d}.obj", "exp_path": f"flame/exp/{i + 1:05d}.txt",
+            "depth_path": f"depth/{name}", "seg_mask_path": f"seg_mask/{name}",
+        })  # fmt: skip
+    shared = {"w": float(size), "h": float(size), "fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2],
+              "integer_depth_scale": 0.001}  # fmt: skip
+    mixed = [frames[i] for i in rng.permutation(len(frames))]
+    (folder / "transforms.json").write_text(json.dumps({**shared, "frames": mixed}))
+    (folder / "transforms_test.json").write_text(json.dumps({**shared, "frames": frames[-5:]}))
+    return names
+
+
+def vhap(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np.random.Generator) -> list[str]:
+    """One camera at (0, 0, 1), then camera and head shifted together."""
+    for name in ("images", "fg_masks", "flame_param"):
+        (folder / name).mkdir(parents=True)
+    size, K = clip.camera.width, clip.camera.K
+    root, neck, translation = foreign.chain(clip, rng)
+    translation = translation + [0, 0, 1]
+    to_world = np.eye(4)
+    to_world[2, 3] = 1
+    to_world[:3, 3] -= translation.mean(0)
+    translation = translation - translation.mean(0)
+    frames, names = [], [f"{i:05d}_00.png" for i in range(len(clip))]
+    intrinsics = {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2], "w": size, "h": size}
+    for i, name in enumerate(names):
+        cv2.imwrite(str(folder / "images" / name), clip.images[i][..., ::-1])
+        cv2.imwrite(str(folder / "fg_masks" / name), clip.mattes[i])
+        np.savez(
+            folder / "flame_param" / f"{i:05d}.npz", translation=translation[[i]], rotation=root[[i]],
+            neck_pose=neck[[i]], jaw_pose=rng.normal(0, 0.1, (1, 3)), eyes_pose=rng.normal(0, 0.1, (1, 6)),
+            shape=rng.normal(0, 1, 300), expr=rng.normal(0, 1, (1, 100)), static_offset=np.zeros((1, 12, 3)),
+        )  # fmt: skip
+        frames.append({
+            "timestep_index": i, "timestep_index_original": i, "timestep_id": str(i), "camera_index": 0,
+            "camera_id": "0", **intrinsics, "transform_matrix": to_world.tolist(), "file_path": f"images/{name}",
+            "fg_mask_path": f"fg_masks/{name}", "flame_param_path": f"flame_param/{i:05d}.npz",
+        })  # fmt: skip
+    table = {**intrinsics, "frames": frames, "timestep_indices": list(range(len(clip))), "camera_indices": [0]}
+    (folder / "transforms.json").write_text(json.dumps(table))
+    return names
+
+
+def imavatar(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np.random.Generator) -> list[str]:
+    """The head four times as large, frames from 1, the first focal length negative."""
+    for name in ("image", "mask"):
+        (folder / name).mkdir(parents=True)
+    size, K = clip.camera.width, clip.camera.K
+    root, neck, translation = foreign.chain(clip, rng)
+    frames = []
+    for i in range(len(clip)):
+        cv2.imwrite(str(folder / "image" / f"{i + 1}.png"), clip.images[i][..., ::-1])
+        cv2.imwrite(str(folder / "mask" / f"{i + 1}.png"), clip.mattes[i])
+        pose = np.concatenate([root[i], neck[i], rng.normal(0, 0.1, 9)])
+        frames.append({
+            "file_path": f"./image/{i + 1}", "world_mat": np.column_stack([np.eye(3), 4 * translation[i]]).tolist(),
+            "expression": rng.normal(0, 1, 50).tolist(), "pose": pose.tolist(), "bbox": [-0.5, -0.5, 0.5, 0.5],
+            "flame_keypoints": np.zeros((70, 2)).tolist(),
+        })  # fmt: skip
+    intrinsics = [-K[0, 0] / size, K[1, 1] / size, K[0, 2] / size, K[1, 2] / size]
+    table = {"frames": frames, "intrinsics": intrinsics, "shape_params": rng.normal(0, 1, 100).tolist()}
+    (folder / "flame_params.json").write_text(json.dumps(table))
+    return [f"{i + 1}.png" for i in range(len(clip))]
+
+
+def metrical_tracker(
+    folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np.random.Generator
+) -> list[str]:
+    """Torch pickles of numpy arrays with leading axes of 1."""
+    for name in ("checkpoint", "input"):
+        (folder / name).mkdir(parents=True)
+    size = clip.camera.width
+    rotation, place = foreign.skull(clip)
+    rows = np.eye(3, dtype=np.float32)[:2].reshape(1, 6)
+    for i in range(len(clip)):
+        cv2.imwrite(str(folder / "input" / f"{i:05d}.png"), clip.images[i][..., ::-1])
+        frame = {
+            "flame": {"exp": rng.normal(0, 1, (1, 100)).astype(np.float32), "shape": np.zeros((1, 300), np.float32),
+                      "eyes": np.tile(rows, 2), "eyelids": np.zeros((1, 2), np.float32), "jaw": rows},
+            "opencv": {"R": (FLIP @ rotation[i])[None].astype(np.float32),
+                       "t": (FLIP @ place[i])[None].astype(np.float32), "K": clip.camera.K[None].astype(np.float32)},
+            "img_size": np.array([size, size]), "frame_id": f"{i:05d}", "global_step": 12,
+        }  # fmt: skip
+        torch.save(frame, folder / "checkpoint" / f"{i:05d}.frame")
+    return [f"{i:05d}.png" for i in range(len(clip))]
+
+
+WRITERS = {"insta": insta, "vhap": vhap, "imavatar": imavatar, "metrical-tracker": metrical_tracker}
+
+
+def workspace(root: Path, clip: synthetic.SyntheticClip, names: list[str]) -> Workspace:
+    """The clip as preprocess leaves it when its pictures came from a folder."""
+    made = synthetic.write_workspace(root, clip=clip)
+    rows = list(made.read_jsonl(layout.FRAME_TABLE))
+    made.write_jsonl(layout.FRAME_TABLE, [{**row, "file": name} for row, name in zip(rows, names, strict=True)])
+    return made

@@ -1,0 +1,59 @@
+"""What others tracked comes in as they meant it, whatever their axes, units and joints are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import others_folders
+import pytest
+import synthetic
+import torch
+
+from headavatar.head.rotations import axis_angle_to_matrix_np
+from headavatar.progress import RunContext
+from headavatar.scene import Array, HeadParams
+from headavatar.track import stage
+from headavatar.track.settings import TrackSettings
+from headavatar.workspace import Workspace, load_camera, load_params
+
+SEED = int(np.random.default_rng().integers(2**31))
+
+
+@pytest.fixture(scope="module")
+def clip() -> synthetic.SyntheticClip:
+    print(f"seed {SEED}")
+    return synthetic.make(24, 128, SEED, noise_px=0.2)
+
+
+def settings(dialect: str, folder: Path) -> TrackSettings:
+    return TrackSettings(
+        refine="none", keyframes=16, texture_size=64, texture_frames=2, imported_from=dialect,
+        imported_folder=str(folder),
+    )  # fmt: skip
+
+
+def true_points(params: HeadParams, camera_of: Workspace, clip: synthetic.SyntheticClip, kept: Array) -> Array:
+    """Pixels of the true head's landmarks under a track's poses and camera."""
+    tensors = torch.from_numpy(clip.params.identity), torch.from_numpy(clip.params.expression[kept])
+    points = synthetic.head().landmark_model().points(*tensors).double().numpy()
+    world = points @ np.swapaxes(axis_angle_to_matrix_np(params.rotation), 1, 2) + params.translation[:, None]
+    return load_camera(camera_of).project(world)[0]
+
+
+@pytest.mark.parametrize("dialect", list(others_folders.WRITERS))
+def test_poses_and_camera_are_the_truth(dialect: str, clip: synthetic.SyntheticClip, tmp_path: Path) -> None:
+    rng = np.random.default_rng(SEED)
+    foreign = others_folders.Foreign.random(rng)
+    names = others_folders.WRITERS[dialect](tmp_path / "theirs", clip, foreign, rng)
+    workspace = others_folders.workspace(tmp_path / "one.avatar", clip, names)
+    summary = stage.run(workspace, settings(dialect, tmp_path / "theirs"), RunContext())
+    print(dialect, summary)
+    kept = np.array([i for i in range(len(clip)) if i != 7 or dialect != "insta"])
+    np.testing.assert_array_equal(workspace.read_npz("track/params.npz")["frame_idx"], kept)
+    np.testing.assert_allclose(load_camera(workspace).K, clip.camera.K, rtol=1e-5)
+    pixels = true_points(load_params(workspace), workspace, clip, kept)
+    off = np.linalg.norm(pixels - clip.exact[kept][..., :2], axis=-1)
+    assert off.mean() < 0.5, off.mean()
+    assert summary["landmark_nme"] < 0.02 and "below_gate" not in summary
+    assert summary["imported"] == dialect
