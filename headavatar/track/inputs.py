@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from headavatar.errors import InputError
+from headavatar.head import HeadModel
 from headavatar.scene import Array, Camera, Split
+from headavatar.track import verdicts
 from headavatar.track.frames import FrameStore
+from headavatar.track.landmark_model import OUTER_EYE_CORNERS
+from headavatar.track.occlusion import hidden_shares
 from headavatar.workspace import Workspace, layout
 from headavatar.workspace.clips import read_image
 
@@ -37,6 +43,7 @@ class Inputs:
         valid: (S, S) bool at the working size.
         prior: camera with the principal point of the uncropped picture and the focal length believed beforehand.
         train: (T,) bool: frames that no holdout, of blocks or of tail, contains or guards.
+        table: frame, reason, sharpness and hidden of every frame of the clip; the reason is "" for those above.
     """
 
     frame_idx: Array
@@ -49,47 +56,72 @@ class Inputs:
     valid: Array
     prior: Camera
     train: Array
+    table: list[dict[str, Any]]
 
     def __len__(self) -> int:
         return len(self.frame_idx)
 
 
-def read(workspace: Workspace, field_of_view_deg: float) -> Inputs:
-    """Read the usable frames.
+def read(workspace: Workspace, head: HeadModel, field_of_view_deg: float) -> Inputs:
+    """Read the usable frames: those that preprocess accepts and in which nothing hides or blurs the face.
 
+    Args:
+        workspace: preprocessed.
+        head: the head model, for the layout of the landmarks.
+        field_of_view_deg: of the uncropped picture's longer side, believed beforehand.
     Raises:
         InputError: there are too few of them.
         WorkspaceError: a file is missing or damaged.
     """
     points = workspace.read_npz(layout.LANDMARKS)
-    rows = [row for row in workspace.read_jsonl(layout.FRAME_TABLE) if row["usable"]]
-    rows = [row for row in rows if points["detected"][row["frame"]]]
-    if len(rows) < LEAST_FRAMES:
-        raise InputError(
-            f"Only {len(rows)} frames show a usable face.",
-            why="Tracking needs a face that is whole, sharp and alone in at least three frames.",
-            fix="Use a longer clip, or see source/frames.jsonl for each frame's verdict.",
-        )
     video = workspace.read_json(layout.VIDEO)
-    frame_idx = np.array([row["frame"] for row in rows], np.int64)
-    times_s = np.array([row["time_s"] for row in rows], np.float64)
+    rows = workspace.read_jsonl(layout.FRAME_TABLE)
+    table = [{"frame": row["frame"], "reason": row["reason"], "sharpness": row["sharpness"]} for row in rows]
+    for entry in table:
+        if not entry["reason"] and not points["detected"][entry["frame"]]:
+            entry["reason"] = "no_face"
+    positions = np.array([i for i, entry in enumerate(table) if not entry["reason"]], int)
+    if len(positions) < LEAST_FRAMES:
+        raise _too_few(table)
+    frame_idx = np.array([rows[i]["frame"] for i in positions], np.int64)
+    times_s = np.array([rows[i]["time_s"] for i in positions], np.float64)
     folder = workspace.partial_dir("track")
     images = FrameStore.written((_image(workspace.path(layout.FRAMES), int(i)) for i in frame_idx), folder)
     parsing = FrameStore.written((_parsing(workspace.path(layout.PARSING), int(i)) for i in frame_idx), folder)
-    valid = cv2.resize(
-        read_image(workspace.path(layout.VALID), gray=True), images.shape[2:0:-1], interpolation=cv2.INTER_AREA
-    )
+    valid = read_image(workspace.path(layout.VALID), gray=True)
+    valid = cv2.resize(valid, images.shape[2:0:-1], interpolation=cv2.INTER_AREA) > 250
+    landmarks, size = points["landmarks"][frame_idx], int(video["size"])
+    hidden = hidden_shares(head, images, parsing, valid, landmarks * (len(valid) / size))
+    sharpness = np.array([rows[i]["sharpness"] for i in positions], np.float64)
+    reasons = verdicts.of_pictures(sharpness, hidden, landmarks, times_s, OUTER_EYE_CORNERS)
+    for position, reason, share in zip(positions, reasons, hidden, strict=True):
+        table[position] |= {"reason": reason, "hidden": round(float(share), 4)}
+    good = np.array([not reason for reason in reasons])
+    if good.sum() < LEAST_FRAMES:
+        raise _too_few(table)
     return Inputs(
-        frame_idx=frame_idx,
-        times_s=times_s,
-        landmarks=points["landmarks"][frame_idx],
-        scores=points["scores"][frame_idx],
-        size=int(video["size"]),
-        images=images,
-        parsing=parsing,
-        valid=valid > 250,
+        frame_idx=frame_idx[good],
+        times_s=times_s[good],
+        landmarks=landmarks[good],
+        scores=points["scores"][frame_idx[good]],
+        size=size,
+        images=images.at(good),
+        parsing=parsing.at(good),
+        valid=valid,
         prior=prior_camera(video, field_of_view_deg),
-        train=training_frames(times_s),
+        train=training_frames(times_s[good]),
+        table=table,
+    )
+
+
+def _too_few(table: list[dict[str, Any]]) -> InputError:
+    count = sum(not entry["reason"] for entry in table)
+    failed = Counter(verdicts.REASONS.get(entry["reason"], entry["reason"]) for entry in table if entry["reason"])
+    seen = ", ".join(f"{number} {words}" for words, number in failed.most_common())
+    return InputError(
+        f"Only {count} frames show a usable face.",
+        why=f"Tracking needs a face that is whole, sharp and alone in at least three frames; seen: {seen}.",
+        fix="Use a longer clip, or see source/frames.jsonl for each frame's verdict.",
     )
 
 

@@ -1,4 +1,4 @@
-"""How far to trust a track: landmark error, jitter, outline, and a verdict on every frame."""
+"""How far to trust a track: landmark error, jitter and outline."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from headavatar.scene import PARSING_CLASSES, Array
 from headavatar.track.landmark_fit import Motion, Person, project, rotation_steps
 from headavatar.track.landmark_model import OUTER_EYE_CORNERS
 
-_OUTLIER_DEVIATIONS = 8.0
-_OUTLIER_FLOOR = 0.03
 _IRIS_START = 468
 
 
@@ -77,10 +75,3 @@ def silhouette_iou(head: HeadModel, world: Tensor, focal: float, center: Tensor,
     true = (parsing == PARSING_CLASSES.index("face_skin")) & counted
     union = int((drawn | true).sum())
     return int((drawn & true).sum()) / union if union else None
-
-
-def verdicts(error: Array) -> Array:
-    """(T,) bool: frames whose landmark error is no outlier among the clip's."""
-    middle = float(np.median(error))
-    spread = 1.4826 * float(np.median(np.abs(error - middle)))
-    return error <= max(middle + _OUTLIER_DEVIATIONS * spread, _OUTLIER_FLOOR)

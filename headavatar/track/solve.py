@@ -15,7 +15,7 @@ from torch import Tensor
 from headavatar.head import HeadModel
 from headavatar.progress import Reporter
 from headavatar.scene import Array, Camera
-from headavatar.track import measure, texture
+from headavatar.track import measure, texture, verdicts
 from headavatar.track.inputs import Inputs, training_frames
 from headavatar.track.landmark_fit import RIGID, LandmarkFit, Motion, Observation, Person, initial_motion, keyframes
 from headavatar.track.landmark_model import LandmarkModel
@@ -76,7 +76,7 @@ def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter
                 motion = fit.fit_motion(person, motion, 1)
                 task.advance()
         errors[kept], _ = measure.landmark_error(head, person, motion, seen.center, inputs.landmarks[kept])
-        accepted = measure.verdicts(errors[kept])
+        accepted = verdicts.fits(errors[kept])
         if accepted.all() or attempt == REJECTIONS:
             break
         kept = kept[accepted]
