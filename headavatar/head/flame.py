@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headavatar.head.model import GAZE_LIMITS_RAD, HeadModel
+from headavatar.errors import ModelError
+from headavatar.head.model import GAZE_LIMITS_RAD, HeadModel, path_of
 from headavatar.head.rotations import axis_angle_to_matrix, axis_angle_to_matrix_np, matrix_to_axis_angle_np
+from headavatar.head.store import read_native
 from headavatar.scene import ARKIT_NAMES, Array, HeadParams
 
 ROOT, NECK, JAW, EYE_A, EYE_B = range(5)
@@ -60,13 +62,26 @@ class Flame:
     residual_mm: Array
     moved_mm: Array
 
-    def arrays(self) -> dict[str, Array]:
-        """What an npz keeps of it."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
     def joints(self, shape: Array) -> Array:
         """(5, 3) joints of (S',) shape coefficients, S' ≤ S, FLAME's space."""
         return self.joint_regressor @ (self.template + np.tensordot(shape, self.shape_basis[: len(shape)], 1))
+
+
+def load(name: str = "flame") -> Flame:
+    """What was kept of a FLAME file that the user added.
+
+    Args:
+        name: under which it was added.
+    Raises:
+        ModelError: it was not added, or is no FLAME model.
+    """
+    arrays = read_native(path_of(name))
+    if str(arrays.get("kind")) != "flame":
+        raise ModelError(
+            f"the head model {name!r} is no FLAME model", why=f"it was added as {arrays.get('kind', name)}",
+            fix="headavatar models add flame generic_model.pkl",
+        )  # fmt: skip
+    return Flame(**{field.name: arrays[field.name] for field in fields(Flame)})
 
 
 def flame_vertices(

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from headavatar.errors import ModelError
 from headavatar.head.rotations import axis_angle_to_matrix
 from headavatar.head.store import HeadData, read, triangulate
+from headavatar.pretrained import cache
 
 JOINTS = ("neck", "jaw", "eye_left", "eye_right")
 
@@ -312,16 +314,31 @@ def load(name: str = "embedded", device: str | torch.device = "cpu") -> HeadMode
     """Load a head model.
 
     Args:
-        name: "embedded", the one that ships with the package.
+        name: "embedded", the one that ships with the package, or one that the user added.
         device: where its tensors live.
     Raises:
         ModelError: there is no such head model, or its file is damaged.
     """
-    from headavatar.errors import ModelError
+    return HeadModel(read(path_of(name))).to(device)
 
-    if name != "embedded":
-        raise ModelError(f"there is no head model {name!r}", why="this version has one: embedded")
-    return HeadModel(read(Path(__file__).parent / "data" / f"{name}.npz")).to(device)
+
+def path_of(name: str) -> Path:
+    """The file of a head model.
+
+    Raises:
+        ModelError: there is no such head model.
+    """
+    if name == "embedded":
+        return Path(__file__).parent / "data" / "embedded.npz"
+    path = cache.head_model(name)
+    if path.name != f"{name}.npz" or not path.exists():
+        raise ModelError(
+            f"there is no head model {name!r}",
+            why=f"it comes with headavatar only if it is called embedded, and {path} does not exist",
+            fix=f"headavatar models add flame generic_model.pkl{'' if name == 'flame' else f' --name {name}'}, "
+            "or track with --set track.head=embedded",
+        )
+    return path
 
 
 def _gaze_directions(names: tuple[str, ...]) -> Tensor:

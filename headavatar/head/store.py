@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from headavatar.errors import ModelError
 from headavatar.scene import Array
 
 VERSION = 1
+NATIVE = "native."
+"""Prefix of the arrays that an adapter keeps beside the head."""
+_RENEW = "reinstall headavatar, or add the model again: headavatar models add KIND FILE"
 _STEP = 4e-6
 """Metres per count of a quantised displacement: errors of 2 µm compress to a third of float32."""
 
@@ -72,10 +77,18 @@ def triangulate(quads: Array) -> Array:
     return halves[keep]
 
 
-def write(path: Path, data: HeadData) -> None:
-    """Write a head model; the same data give the same bytes."""
+def write(path: Path, data: HeadData, native: Mapping[str, Array] | None = None) -> None:
+    """Write a head model; the same data give the same bytes.
+
+    Args:
+        path: an .npz.
+        data: the head.
+        native: further arrays to be kept with it, read by `read_native`.
+    """
     names = sorted(data.regions)
-    turns: dict[str, Any] = {"jaw_turns": data.jaw_turns.astype(np.float32)} if data.jaw_turns.any() else {}
+    more: dict[str, Any] = {NATIVE + key: array for key, array in (native or {}).items()}
+    if data.jaw_turns.any():
+        more["jaw_turns"] = data.jaw_turns.astype(np.float32)
     np.savez_compressed(
         path,
         version=np.array(VERSION),
@@ -96,7 +109,7 @@ def write(path: Path, data: HeadData) -> None:
         landmark_faces=data.landmark_faces.astype(np.uint16),
         landmark_bary=data.landmark_bary.astype(np.float32),
         mirror=data.mirror.astype(np.uint16),
-        **turns,
+        **more,
     )
 
 
@@ -106,16 +119,12 @@ def read(path: Path) -> HeadData:
     Raises:
         ModelError: the file is missing, damaged or of another version.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"the head model {path} cannot be read", why=str(error), fix="reinstall headavatar") from error
+    arrays = _load(path, lambda key: not key.startswith(NATIVE))
     if int(arrays["version"]) != VERSION:
         raise ModelError(
             f"the head model {path} has version {int(arrays['version'])}",
             why=f"this program reads version {VERSION}",
-            fix="reinstall headavatar",
+            fix=_RENEW,
         )
     count = len(arrays["template"])
     step = float(arrays["step"])
@@ -139,6 +148,24 @@ def read(path: Path) -> HeadData:
         mirror=arrays["mirror"].astype(np.int64),
         jaw_turns=arrays.get("jaw_turns", np.zeros((len(names), 3), np.float32)),
     )
+
+
+def read_native(path: Path) -> dict[str, Array]:
+    """The arrays that an adapter kept beside a head.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    arrays = _load(path, lambda key: key.startswith(NATIVE))
+    return {key.removeprefix(NATIVE): array for key, array in arrays.items()}
+
+
+def _load(path: Path, wanted: Callable[[str], bool]) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files if wanted(key)}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise ModelError(f"the head model {path} cannot be read", why=str(error), fix=_RENEW) from error
 
 
 def _quantise(basis: Array) -> Array:

@@ -27,6 +27,11 @@ def location(entry: Entry) -> Path:
     return folder() / entry.filename
 
 
+def head_model(name: str) -> Path:
+    """Where a head model that the user added lies, or would lie, in the cache."""
+    return folder() / "heads" / f"{name}.npz"
+
+
 @contextmanager
 def staging() -> Iterator[Path]:
     """A temporary folder on the cache's file system, deleted afterwards.
