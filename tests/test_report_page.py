@@ -119,3 +119,13 @@ def test_ticks_are_round_and_inside(rng: np.random.Generator) -> None:
         assert 2 <= len(ticks) <= 6
         slack = 1e-6 * (high - low)
         assert all(low - slack <= t <= high + slack for t in ticks)
+
+
+def test_frames_that_track_left_out_are_shown_with_the_reason(fitted: Workspace) -> None:
+    quality = fitted.read_json("track/quality.json")
+    for row in quality["frames"]:
+        row |= {"usable": row["frame"] not in (0, 3), "reason": "occluded" if row["frame"] in (0, 3) else ""}
+    del quality["frames"][0]["landmark_nme"]  # what was never fitted has no figure, and the others' chart stays
+    fitted.write_json("track/quality.json", quality)
+    _, page = report(fitted)
+    assert "2 face hidden" in page.words and "landmark nme" in page.words

@@ -29,6 +29,7 @@ def _preprocess(s: _Summary) -> list[str]:
 def _track(s: _Summary) -> list[str]:
     return [
         _count(s, "usable", "frames"),
+        _failed(s),
         _number(s, "landmark_nme", "landmarks off by {:.2%} of the eye distance"),
         _number(s, "jitter_deg", "jitter {:.2f}°"),
         _number(s, "silhouette_iou", "silhouette IoU {:.3f}"),
@@ -36,6 +37,12 @@ def _track(s: _Summary) -> list[str]:
         if s.get("imported")
         else "",
     ]
+
+
+def _failed(s: _Summary) -> str:
+    failed = s.get("failed") or {}
+    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in failed.items())
+    return f"{sum(failed.values())} left out ({reasons})" if failed else ""
 
 
 def _fit(s: _Summary) -> list[str]:

@@ -30,6 +30,7 @@ Context = dict[str, Any]
 
 REASONS = {
     "no_face": "no face", "two_faces": "two faces", "blurred": "blurred", "cut_off": "face cut off",
+    "occluded": "face hidden", "landmarks_lost": "landmarks lost", "off_the_model": "off the model",
 }  # fmt: skip
 
 
@@ -49,8 +50,13 @@ def source(workspace: Workspace) -> Context:
 
 
 def frames(workspace: Workspace, count: int) -> Context:
-    """Contact sheets of the frames used and of those rejected, with the reasons."""
+    """Contact sheets of the frames used and of those rejected, with the reasons; track's verdict where there is one."""
     rows = workspace.read_jsonl(layout.FRAME_TABLE)
+    if workspace.path(layout.QUALITY).exists():
+        judged = {row["frame"]: row.get("reason", "") for row in workspace.read_json(layout.QUALITY).get("frames", [])}
+        for row in rows:
+            row["reason"] = judged.get(row["frame"]) or row["reason"]
+            row["usable"] = not row["reason"]
     used = [row for row in rows if row["usable"]]
     rejected = [row for row in rows if not row["usable"]]
     reasons = Counter(REASONS.get(row["reason"], row["reason"]) for row in rejected)
@@ -232,7 +238,10 @@ def _quality_charts(quality: Mapping[str, Any]) -> list[str]:
     rows = quality.get("frames")
     if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
         return []
-    keys = [k for k, v in rows[0].items() if isinstance(v, (int, float)) and not isinstance(v, bool) and k != "frame"]
+    numbers = {
+        k: None for row in rows for k, v in row.items() if isinstance(v, (int, float)) and not isinstance(v, bool)
+    }
+    keys = [k for k in numbers if k not in ("frame", "sharpness")]
     at = [float(row.get("frame", i)) for i, row in enumerate(rows)]
     titles = {key: key.replace("_", " ") for key in keys}
     return [line_chart(titles[key], [Series("", at, [row.get(key) for row in rows])], "frame", "") for key in keys]
