@@ -11,7 +11,12 @@ from headavatar.cli.render import Background, Frames, PictureSize
 
 Format = Annotated[
     str | None,
-    typer.Option("--format", "-F", help="What to write; glb by default.", metavar="glb|mp4|nerfblendshape|obj"),
+    typer.Option(
+        "--format",
+        "-F",
+        help="What to write; glb by default.",
+        metavar="glb|mp4|obj|nerfblendshape|vhap|insta|imavatar",
+    ),
 ]
 
 
@@ -27,7 +32,7 @@ def register(app: typer.Typer) -> None:
         size: PictureSize = None,
         background: Background = None,
     ) -> None:
-        """Write GLB for Blender, Unity and three.js, MP4, OBJ, or a dataset folder."""
+        """Write GLB for Blender, Unity and three.js, MP4, OBJ, or another project's dataset folder."""
         from headavatar.cli import session
 
         given = {"format": format, "avatar": avatar, "frames": frames, "size": size, "background": background}

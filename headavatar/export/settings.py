@@ -16,8 +16,8 @@ class ExportSettings:
     format: str = setting(
         "glb",
         "glb: mesh, 52 morph targets and animation for Blender, Unity, three.js; mp4: the avatar alone; "
-        "nerfblendshape: that project's dataset folder; obj: the head at rest.",
-        choices=("glb", "mp4", "nerfblendshape", "obj"),
+        "obj: the head at rest; nerfblendshape, vhap, insta and imavatar: those projects' dataset folders.",
+        choices=("glb", "mp4", "obj", "nerfblendshape", "vhap", "insta", "imavatar"),
     )
     avatar: str = setting("", "Avatar for mp4; may be left out where the workspace has only one.")
     frames: str = setting("", "Part of the clip, as A:B in usable frames; empty takes all.")

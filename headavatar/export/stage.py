@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from headavatar import __version__
+from headavatar.export import others
 from headavatar.export.glb import build_glb
 from headavatar.export.head_mesh import morph_mesh, tracked_animation
 from headavatar.export.nerf_dataset import write_dataset
@@ -49,7 +50,7 @@ def run(workspace: Workspace, settings: ExportSettings, context: RunContext) -> 
     Returns:
         format, folder and files relative to the workspace, and what the format adds.
     """
-    write = {"glb": _glb, "mp4": _mp4, "nerfblendshape": _nerfblendshape, "obj": _obj}[settings.format]
+    write = {"glb": _glb, "mp4": _mp4, "nerfblendshape": _nerfblendshape, "obj": _obj}.get(settings.format, _others)
     summary = write(workspace, settings, context)
     return {"format": settings.format, "folder": f"exports/{settings.format}", **summary}
 
@@ -116,6 +117,14 @@ def _nerfblendshape(workspace: Workspace, settings: ExportSettings, context: Run
     ):
         summary = write_dataset(folder, clip, people, frames, points, plate, task.advance)
     return {"files": ["exports/nerfblendshape/transforms.json"], **summary}
+
+
+def _others(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
+    name, clip = settings.format, load_clip(workspace)
+    frames = frame_range(settings.frames, len(clip))
+    with workspace.replace_dir(f"exports/{name}") as folder, context.reporter.task(name, len(frames)) as task:
+        summary = others.write(name, folder, clip, _head(workspace), frames, task.advance)
+    return {**summary, "files": [f"exports/{name}/{file}" for file in summary["files"]]}
 
 
 def _head(workspace: Workspace) -> HeadModel:
