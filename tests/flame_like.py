@@ -114,7 +114,7 @@ class _Warp:
 
 
 def _meshed(head: HeadModel, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Skin of 3,931 vertices and 7,800 triangles: each vertex's triangle and weights on the embedded head, and faces."""
+    """Skin of 3,931 vertices: the triangle and weights of each on the embedded head, and 7,800 triangles."""
     regions = {name: mask.numpy() for name, mask in head.regions.items()}
     left_out = regions["eyes"] | regions["lashes"] | regions["teeth"] | regions["tongue"]
     faces = head.faces.numpy()

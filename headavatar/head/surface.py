@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from headavatar.scene import Array
 
-_CANDIDATES = 24
+_CANDIDATES = 16
 _CHUNK = 2000
 _AVERSE = 1.0
 """Square metres added where a triangle faces another way than it should."""

@@ -101,8 +101,14 @@ def _ball(template: Array, faces: Array) -> Array:
     """(F, 3, 2) an eyeball as a disc about its front; what lies behind is squeezed to the rim."""
     own = template[np.unique(faces)]
     arm = template[faces] - (own.min(0) + own.max(0)) / 2
-    polar = np.arctan2(np.linalg.norm(arm[..., :2], axis=-1), arm[..., 2]) / np.pi
-    return np.sqrt(polar)[..., None] * arm[..., :2] / np.maximum(np.linalg.norm(arm[..., :2], axis=-1), 1e-9)[..., None]
+    length = np.linalg.norm(arm[..., :2], axis=-1, keepdims=True)
+    polar = np.arctan2(length, arm[..., 2:]) / np.pi
+    way = arm[..., :2] / np.maximum(length, 1e-9)
+    # the pole at the back has no direction of its own: it goes to the rim beyond each of its triangles
+    whole = way.sum(1, keepdims=True)
+    whole = whole / np.maximum(np.linalg.norm(whole, axis=-1, keepdims=True), 1e-9)
+    way = np.where((length < 1e-6) & (arm[..., 2:] < 0), whole, way)
+    return np.asarray(np.sqrt(polar) * way)
 
 
 def _boxed(flat: Array, box: tuple[float, float, float, float]) -> Array:

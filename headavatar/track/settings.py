@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headavatar.dialects import layouts
+from headavatar.pretrained import cache
 from headavatar.workspace.stages import StageSpec, setting
 
 
@@ -95,6 +96,9 @@ class TrackSettings:
     surfels: int = setting(6000, "Points of the head's surface that poses are sharpened by.")
     texture_size: int = setting(512, "Side of the texture, pixels.")
     texture_frames: int = setting(96, "Frames, all from the training part, that the texture is gathered from.")
+    head: str = setting(
+        "embedded", "Head model: embedded, or the name of one that `headavatar models add` read."
+    )
     imported_from: str = setting(
         "none", "Layout of the folder that gives camera and poses; none finds them.", choices=("none", *layouts.NAMES)
     )
@@ -107,8 +111,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quality": {"refine": "quality", "keyframes": 160, "surfels": 10000, "texture_size": 1024, "texture_frames": 200},
 }
 
-HEAD_DATA = Path(__file__).parents[1] / "head" / "data" / "embedded.npz"
-"""What the tracked identity, expressions and texture are coefficients and coordinates of."""
+
+def head_file(name: str) -> str:
+    """The file of a head model: what the tracked identity, expressions and texture are coefficients of."""
+    if name == "embedded":
+        return str(Path(__file__).parents[1] / "head" / "data" / "embedded.npz")
+    return str(cache.head_model(name))
+
 
 STAGE = StageSpec(
     name="track",
@@ -117,5 +126,5 @@ STAGE = StageSpec(
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
     presets=PRESETS,
-    inputs=lambda settings: (str(HEAD_DATA), settings.imported_folder),
+    inputs=lambda settings: (head_file(settings.head), settings.imported_folder),
 )

@@ -42,7 +42,7 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
     """
     began = time.perf_counter()
     with torch.no_grad():
-        head = load()
+        head = load(settings.head)
         clip = reading.read(workspace, head, settings.field_of_view_deg)
         keep = _keeper(workspace, context.resume)
         said = imported.NOTHING

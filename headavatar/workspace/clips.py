@@ -106,6 +106,11 @@ def load_params(workspace: Workspace) -> HeadParams:
     )  # fmt: skip
 
 
+def head_name(workspace: Workspace) -> str:
+    """Name of the head model that the clip was tracked with."""
+    return str(workspace.read_npz(layout.PARAMS)["head_model"])
+
+
 def load_camera(workspace: Workspace) -> Camera:
     """The one camera of the clip."""
     data = workspace.read_json(layout.CAMERAS)
