@@ -16,7 +16,7 @@ class PreprocessSettings:
     video: str = setting(
         "", "the video to read; anything ffmpeg decodes, or a folder of pictures", changes_result=False
     )
-    fps: float = setting(25.0, "frames per second of a folder of pictures; a video says its own")
+    fps: float = setting(25.0, "frames per second of a folder of pictures; a video says its own", added_later=True)
     masks: str = setting(
         "", "folder of the person's mattes, named like the pictures; else their transparency, else a network",
         changes_result=False,

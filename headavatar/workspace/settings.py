@@ -101,6 +101,8 @@ def deciding(settings: Any) -> dict[str, Any]:
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             found[field.name] = deciding(value)
+        elif field.metadata.get("added_later") and value == field.default:
+            continue
         elif field.metadata.get("changes_result", True):
             found[field.name] = value
     return found

@@ -12,7 +12,14 @@ from dataclasses import field as dataclass_field
 from typing import Any
 
 
-def setting(default: Any, help: str, *, choices: tuple[Any, ...] = (), changes_result: bool = True) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[Any, ...] = (),
+    changes_result: bool = True,
+    added_later: bool = False,
+) -> Any:
     """A settings field: its default, its help text, and whether another value gives another result.
 
     Args:
@@ -21,9 +28,12 @@ def setting(default: Any, help: str, *, choices: tuple[Any, ...] = (), changes_r
         choices: the values allowed, where they are few.
         changes_result: False keeps the field out of the fingerprint (number of threads, paths of inputs whose
             content is digested, …).
+        added_later: True keeps the field out of the fingerprint while it has its default: results of versions that
+            did not know it stay current.
     """
     return dataclass_field(
-        default=default, metadata={"help": help, "choices": choices, "changes_result": changes_result}
+        default=default,
+        metadata={"help": help, "choices": choices, "changes_result": changes_result, "added_later": added_later},
     )
 
 
