@@ -84,6 +84,7 @@ def parts() -> list[Part]:
         package("face-alignment", "face_alignment", needed=False, fix="pip install face-alignment"),
         *kernels(),
         *networks(),
+        *heads(),
     ]
 
 
@@ -175,4 +176,25 @@ def networks() -> list[Part]:
         else:
             why = f"not fetched; {entry.opt_in}" if entry.opt_in else "not fetched yet; comes when it is needed"
             found.append(Part(f"network: {entry.name}", ABSENT, False, why, f"headavatar models fetch {entry.name}"))
+    return found
+
+
+def heads() -> list[Part]:
+    """Head models that the user added, and how well each says ARKit's expressions."""
+    from headavatar.errors import ModelError
+    from headavatar.head import added
+    from headavatar.pretrained.cache import head_models
+
+    found = []
+    for name in head_models():
+        try:
+            report = added.report(name)
+        except ModelError as error:
+            found.append(Part(f"head: {name}", BROKEN, False, error.what, error.fix))
+            continue
+        detail = report.kind
+        if report.residual_mm:
+            worst = max(report.residual_mm, key=lambda shape: report.residual_mm[shape])
+            detail += f"; leaves up to {report.residual_mm[worst]:.1f} mm of an expression unsaid ({worst})"
+        found.append(Part(f"head: {name}", PRESENT, False, detail))
     return found

@@ -1,4 +1,4 @@
-"""`headavatar models`: the pretrained networks, listed and fetched."""
+"""`headavatar models`: the pretrained networks, listed and fetched, and the user's own head models, added."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typer
 
 from headavatar.cli.options import Json, Verbose, guarded
 
-app = typer.Typer(help="List and fetch the pretrained networks.", no_args_is_help=True)
+app = typer.Typer(help="List and fetch pretrained networks; add head models.", no_args_is_help=True)
 
 
 @app.command("list")
 @guarded
 def list_models(json: Json = False, verbose: Verbose = False) -> None:
-    """List every network with its task, licence and size, and whether it is here."""
+    """List every network and added head with its task, licence and size, and whether it is here."""
     from headavatar.cli.console import say, say_json, table
-    from headavatar.pretrained.cache import location
+    from headavatar.pretrained.cache import digest, head_model, head_models, location
     from headavatar.pretrained.catalog import ENTRIES
 
     rows: list[dict[str, Any]] = [
@@ -32,6 +32,12 @@ def list_models(json: Json = False, verbose: Verbose = False) -> None:
         }
         for entry in ENTRIES.values()
     ]
+    for name in head_models():
+        rows.append({
+            "name": name, "task": f"head model that you added: track --set track.head={name}",
+            "licence": "its file's own", "bytes": head_model(name).stat().st_size, "sha256": digest(head_model(name)),
+            "cached": True, "opt_in": "",
+        })  # fmt: skip
     if json:
         say_json(rows)
         return
@@ -39,7 +45,7 @@ def list_models(json: Json = False, verbose: Verbose = False) -> None:
         [row["name"], "here" if row["cached"] else "", f"{row['bytes'] / 1e6:.1f} MB", row["licence"], row["task"]]
         for row in rows
     ]
-    say(table(cells, ["network", "", "size", "licence", "task"]))
+    say(table(cells, ["name", "", "size", "licence", "task"]))
 
 
 @app.command("fetch")
@@ -78,3 +84,33 @@ def fetch_models(
             say(f"{name}  {paths[name]}")
     if json:
         say_json(paths)
+
+
+@app.command("add")
+@guarded
+def add_model(
+    kind: Annotated[str, typer.Argument(help="What the file is: flame.", metavar="KIND")],
+    file: Annotated[Path, typer.Argument(help="The model's own file, as in generic_model.pkl.", metavar="FILE")],
+    name: Annotated[str, typer.Option("--name", help="What to call it; KIND if left out.")] = "",
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Add a head model from its own file; nothing in the file is run. Then: track --set track.head=NAME."""
+    from dataclasses import asdict
+
+    from headavatar.cli.console import say, say_json, table
+    from headavatar.head import added
+
+    report = added.add(kind, file, name)
+    if json:
+        say_json(asdict(report))
+        return
+    middle, far = report.distance_mm
+    say(
+        f"{report.name}  {report.path}\n{report.vertices:,} vertices, {report.identity_modes} identity modes; "
+        f"the embedded head laid onto it is {middle:.2f} mm off, {far:.2f} mm at worst but for 5 %"
+    )
+    if report.residual_mm:
+        worst = sorted(report.residual_mm, key=lambda shape: -report.residual_mm[shape])
+        cells = [[shape, f"{report.residual_mm[shape]:.2f}", f"{report.moved_mm[shape]:.2f}"] for shape in worst]
+        say(table(cells, ["expression", "unsaid, mm", "of, mm"]))

@@ -88,11 +88,6 @@ def add(kind: str, file: Path, name: str = "") -> Report:
     return report(name)
 
 
-def names() -> list[str]:
-    """Names of the heads that were added, sorted."""
-    return sorted(path.stem for path in cache.head_model("x").parent.glob("*.npz"))
-
-
 def native_arrays(name: str) -> dict[str, Array]:
     """What the adapter kept of a head that was added.
 

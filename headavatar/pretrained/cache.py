@@ -32,6 +32,11 @@ def head_model(name: str) -> Path:
     return folder() / "heads" / f"{name}.npz"
 
 
+def head_models() -> list[str]:
+    """Names of the head models that the user added, sorted."""
+    return sorted(path.stem for path in head_model("any").parent.glob("*.npz"))
+
+
 @contextmanager
 def staging() -> Iterator[Path]:
     """A temporary folder on the cache's file system, deleted afterwards.
