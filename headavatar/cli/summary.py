@@ -33,9 +33,7 @@ def _track(s: _Summary) -> list[str]:
         _number(s, "landmark_nme", "landmarks off by {:.2%} of the eye distance"),
         _number(s, "jitter_deg", "jitter {:.2f}°"),
         _number(s, "silhouette_iou", "silhouette IoU {:.3f}"),
-        f"from {s['imported']}: {' and '.join(s['taken'])} taken, {' and '.join(s['fitted'])} fitted"
-        if s.get("imported")
-        else "",
+        _imported(s),
     ]
 
 
@@ -43,6 +41,13 @@ def _failed(s: _Summary) -> str:
     failed = s.get("failed") or {}
     reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in failed.items())
     return f"{sum(failed.values())} left out ({reasons})" if failed else ""
+
+
+def _imported(s: _Summary) -> str:
+    if not s.get("imported"):
+        return ""
+    fitted = f"; {' and '.join(s['fitted'])} fitted" if s["fitted"] else ""
+    return "; ".join([f"{', '.join(s['taken'])} taken from {s['imported']}{fitted}", *s["notes"]])
 
 
 def _fit(s: _Summary) -> list[str]:

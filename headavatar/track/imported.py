@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from headavatar.dialects import layouts
 from headavatar.dialects.recording import Imported, SkullPoses
@@ -14,7 +16,7 @@ from headavatar.errors import InputError
 from headavatar.head import HeadModel
 from headavatar.progress import Reporter
 from headavatar.scene import Array, Camera
-from headavatar.track import measure, placement
+from headavatar.track import measure, native, placement
 from headavatar.track.inputs import Inputs, training_frames
 from headavatar.track.landmark_fit import (
     RIGID,
@@ -27,6 +29,8 @@ from headavatar.track.landmark_fit import (
     keyframes,
 )
 from headavatar.track.landmark_model import LandmarkModel
+from headavatar.track.native import Native
+from headavatar.track.placement import Placement
 from headavatar.track.settings import LandmarkWeights, TrackSettings
 from headavatar.track.solve import Keep, Track
 from headavatar.workspace import Workspace, layout
@@ -80,7 +84,8 @@ def run(
     found = layouts.read(settings.imported_from, Path(settings.imported_folder))
     rows, found = matched(workspace, inputs, found)
     camera = cropped(found.camera, workspace.read_json(layout.VIDEO))
-    done = keep("imported", lambda: fit(head, inputs, rows, camera, found.poses, settings, reporter))
+    known = native.understood(head, found)
+    done = keep("imported", lambda: fit(head, inputs, rows, camera, found.poses, known, settings, reporter))
     person = Person(torch.from_numpy(done["identity"]), torch.from_numpy(done["offset"]), float(camera.K[0, 0]))
     motion = Motion(*(torch.from_numpy(done[key]) for key in ("rotation", "translation", "expression")))
     center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
@@ -88,7 +93,7 @@ def run(
     errors[rows], _ = measure.landmark_error(head, person, motion, center, inputs.landmarks[rows])
     train = training_frames(inputs.times_s[rows])
     track = Track(rows, train, person, motion, camera, motion, errors, [])
-    verdict = judge(found, float(errors[rows].mean()), float(done["turned_deg"]), float(done["scale"]))
+    verdict = judge(found, known, float(errors[rows].mean()), float(done["turned_deg"]), float(done["scale"]))
     for line in verdict.wrong:
         reporter.warn(line)
     return track, verdict
@@ -127,8 +132,8 @@ def cropped(camera: Camera, video: dict[str, object]) -> Camera:
 
 
 def fit(
-    head: HeadModel, inputs: Inputs, rows: Array, camera: Camera, poses: SkullPoses, settings: TrackSettings,
-    reporter: Reporter,
+    head: HeadModel, inputs: Inputs, rows: Array, camera: Camera, poses: SkullPoses, known: Native | None,
+    settings: TrackSettings, reporter: Reporter,
 ) -> dict[str, Array]:  # fmt: skip
     """Fit what the folder does not say: our head's place in its poses, identity and expressions.
 
@@ -137,6 +142,7 @@ def fit(
         rows: (T,) positions into the inputs.
         camera: of the crop; its focal length is held.
         poses: of the T frames.
+        known: what need not be fitted.
     """
     model = LandmarkModel.of(head)
     seen = Observation.of(inputs.landmarks[rows], inputs.scores[rows], inputs.times_s[rows], camera)
@@ -146,19 +152,16 @@ def fit(
     start = initial_motion(model, whole.stranger(), seen)
     frames = keyframes(seen, candidates, start.rotation, settings.keyframes)
     keys = LandmarkFit(model, seen[frames], whole.weights, focal)
-    every, given = torch.arange(len(frames)), poses[frames.numpy()]
-    with reporter.task("placing the head", 1 + _ROUNDS) as task:
-        person, motion = keys.refine_person(every, keys.stranger(), start[frames], 2, offsets=False)
-        person, motion = keys.refine_person(every, person, motion, _PERSON_ITERATIONS)
-        placed = placement.first(given, motion)
-        task.advance()
-        for _ in range(_ROUNDS):
-            motion = placed.motion(given, motion.expression)
-            person, motion = keys.refine_person(every, person, motion, 2, add=_hold)
-            placed = placement.refine(keys, person, given, placed, motion)
-            task.advance()
+    if known is None:
+        person, placed = _placed(keys, start[frames], poses[frames.numpy()], reporter)
+    else:
+        placed = known.placement
+        person = _under(keys, placed, poses[frames.numpy()], known, frames)
     motion = placed.motion(poses, 0.5 * seen.scores)
-    motion = whole.fit_motion(person, motion, _EXPRESSION_ITERATIONS, posed=True)
+    if known is not None and known.expression is not None:
+        motion = replace(motion, expression=known.expression)
+    else:
+        motion = whole.fit_motion(person, motion, _EXPRESSION_ITERATIONS, posed=True)
     return {
         "identity": person.identity.numpy(), "offset": person.offset.numpy(), "rotation": motion.rotation.numpy(),
         "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
@@ -166,16 +169,54 @@ def fit(
     }  # fmt: skip
 
 
-def _hold(system: Normal, person: Person, motion: Motion) -> None:
-    """Let no pose move."""
-    system.blocks[:, :RIGID, :RIGID] += _FIXED * torch.eye(RIGID, dtype=system.blocks.dtype)
+def _placed(keys: LandmarkFit, start: Motion, poses: SkullPoses, reporter: Reporter) -> tuple[Person, Placement]:
+    """The person and the head's place in the poses, by turns, on keyframes."""
+    every = torch.arange(len(start))
+    with reporter.task("placing the head", 1 + _ROUNDS) as task:
+        person, motion = keys.refine_person(every, keys.stranger(), start, 2, offsets=False)
+        person, motion = keys.refine_person(every, person, motion, _PERSON_ITERATIONS)
+        placed = placement.first(poses, motion)
+        task.advance()
+        for _ in range(_ROUNDS):
+            motion = placed.motion(poses, motion.expression)
+            person, motion = keys.refine_person(every, person, motion, 1, add=_held(True, False, False))
+            placed = placement.refine(keys, person, poses, placed, motion)
+            task.advance()
+    return person, placed
 
 
-def judge(found: Imported, error: float, turned_deg: float, scale: float) -> Verdict:
+def _under(keys: LandmarkFit, placed: Placement, poses: SkullPoses, known: Native, frames: Tensor) -> Person:
+    """The person under known poses, on keyframes; of what is known too, only the landmarks' offsets are left to fit."""
+    person, expression = keys.stranger(), 0.5 * keys.seen.scores
+    if known.identity is not None:
+        person = replace(person, identity=known.identity)
+    if known.expression is not None:
+        expression = known.expression[frames]
+    held = _held(True, known.expression is not None, known.identity is not None)
+    return keys.refine_person(
+        torch.arange(len(frames)), person, placed.motion(poses, expression), _PERSON_ITERATIONS, add=held
+    )[0]
+
+
+def _held(poses: bool, expressions: bool, identity: bool) -> Callable[[Normal, Person, Motion], None]:
+    """What may not move in a fit of the person."""
+
+    def add(system: Normal, person: Person, motion: Motion) -> None:
+        own = torch.zeros(system.blocks.shape[1], dtype=system.blocks.dtype)
+        own[:RIGID], own[RIGID:] = _FIXED * poses, _FIXED * expressions
+        system.blocks.add_(torch.diag(own))
+        if identity and system.shared_block is not None:
+            system.shared_block.diagonal().add_(_FIXED)
+
+    return add
+
+
+def judge(found: Imported, known: Native | None, error: float, turned_deg: float, scale: float) -> Verdict:
     """Whether a folder means what its layout says.
 
     Args:
         found: the folder.
+        known: what was taken from it besides camera and poses.
         error: mean landmark error over the distance of the eyes' outer corners.
         turned_deg: angle between its head's axes and ours.
         scale: of its world.
@@ -193,10 +234,15 @@ def judge(found: Imported, error: float, turned_deg: float, scale: float) -> Ver
         )
     if not 1 / WRONG_SCALE < scale < WRONG_SCALE:
         wrong.append(f"the imported head is {scale:.2f} times too small: a convention is wrong (units)")
-    return Verdict(
-        {
-            "imported": found.dialect, "taken": ["camera", "head pose"], "fitted": ["identity", "expression"],
-            "notes": list(found.notes), "turned_deg": round(turned_deg, 2), "scale": round(scale, 4),
-        },
-        wrong,
-    )  # fmt: skip
+    parts = {"identity": known and known.identity, "expression": known and known.expression}
+    summary: dict[str, object] = {
+        "imported": found.dialect,
+        "taken": ["camera", "head pose", *(name for name, value in parts.items() if value is not None)],
+        "fitted": [name for name, value in parts.items() if value is None],
+        "notes": list(found.notes),
+        "turned_deg": round(turned_deg, 2),
+        "scale": round(scale, 4),
+    }
+    if known is not None and known.expression is not None:
+        summary["expression_residual_mm"] = round(known.residual_mm, 3)
+    return Verdict(summary, wrong)
