@@ -54,7 +54,7 @@ def derive(native: NativeHead, head: HeadModel, name: str) -> Derived:
     is_eye = native.weights[:, 2:] > 0.5
     eye_faces = np.asarray(is_eye.any(1))[native.faces].all(1)
     skin_faces = native.faces[~eye_faces]
-    laid = register(head, Skin(native.template, skin_faces, native.weights[:, 1], native.joints[1], native.joints[2:]))
+    laid = register(head, _skin(native, is_eye, skin_faces, native.faces[eye_faces]))
     spots = _spots(head, laid, skin_faces)
     regions = _regions(head, native, spots, is_eye)
     chosen, bary = _landmarks(head, laid, native, regions)
@@ -82,6 +82,16 @@ def derive(native: NativeHead, head: HeadModel, name: str) -> Derived:
     outer = ~np.any([head.regions[region].numpy() for region in HIDDEN], 0)
     away = laid.error_m[outer] * 1000
     return Derived(data, shift, expressed, (float(np.median(away)), float(np.percentile(away, 95))))
+
+
+def _skin(native: NativeHead, is_eye: Array, skin_faces: Array, eye_faces: Array) -> Skin:
+    balls = np.flatnonzero(is_eye.any(1))
+    place = np.full(len(native.template), -1)
+    place[balls] = np.arange(len(balls))
+    return Skin(
+        native.template, skin_faces, native.weights[:, 1], native.joints[1], native.joints[2:], native.template[balls],
+        place[eye_faces], is_eye[balls, 1].astype(int),
+    )  # fmt: skip
 
 
 def _spots(head: HeadModel, laid: Registration, skin_faces: Array) -> Spots:

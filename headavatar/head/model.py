@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -84,6 +85,24 @@ class HeadModel(torch.nn.Module):
         self.register_buffer("_jaw", torch.from_numpy(data.jaw_turns).float(), persistent=False)
         self._turns_jaw = bool(data.jaw_turns.any())
 
+    def with_offset(self, offset: Tensor) -> HeadModel:
+        """The same model with a template of another shape, for what identity cannot say of one person.
+
+        Args:
+            offset: (V, 3) head space, metres.
+        Raises:
+            ValueError: the offset is of another model.
+        """
+        if offset.shape != self.template.shape:
+            raise ValueError(f"an offset {tuple(offset.shape)} for a template {tuple(self.template.shape)}")
+        changed = copy.deepcopy(self)
+        changed.template = self.template + offset.to(self.template)
+        changed._points = _SkinnedPoints(
+            changed.template, changed.identity_basis, changed.expression_basis, changed.weights
+        )
+        changed._subset = None
+        return changed
+
     @property
     def identity_size(self) -> int:
         """S, the number of identity modes."""
@@ -138,7 +157,8 @@ class HeadModel(torch.nn.Module):
         Args:
             identity: (S,) standard deviations.
             expression: (B, E) coefficients in [0, 1].
-            neck: (B, 3) axis-angle, radians; the head turns about the neck, the cut stays.
+            neck: (B, 3) axis-angle, radians, the skull's rotation relative to the torso; in head space the skull stays
+                and the neck's foot turns the other way.
             jaw: (B, 3) axis-angle, on top of what jawOpen does.
             eyes: (B, 6) left then right, axis-angle, on top of the gaze that eyeLook* express.
             subset: (K,) vertices wanted; all if None.
@@ -254,6 +274,8 @@ class _SkinnedPoints(torch.nn.Module):
 
     def __init__(self, template: Tensor, identity_basis: Tensor, expression_basis: Tensor, weights: Tensor) -> None:
         super().__init__()
+        # the skull is head space: what turns about the neck is the rest, the other way
+        weights = torch.cat([1 - weights[:, :1], weights[:, 1:]], 1)
         self.register_buffer("template", template, persistent=False)
         self.register_buffer("identity_basis", identity_basis.reshape(len(identity_basis), -1), persistent=False)
         self.register_buffer("expression_basis", expression_basis.reshape(len(expression_basis), -1), persistent=False)
@@ -273,7 +295,7 @@ class _SkinnedPoints(torch.nn.Module):
         jaw: Tensor | None,
         eyes: Tensor | None,
     ) -> Tensor:
-        """Blend the bases, then turn jaw and eyeballs about their joints, then the whole about the neck."""
+        """Blend the bases, then turn jaw and eyeballs about their joints, then the torso about the neck."""
         batch = len(expression)
         rest = self.template.reshape(-1) + identity @ self.identity_basis
         points = torch.addmm(rest, expression, self.expression_basis).reshape(batch, -1, 3)
@@ -292,7 +314,7 @@ class _SkinnedPoints(torch.nn.Module):
         for eye in range(2):
             points = self._turn(points, 2 + eye, turns[eye], joints)
         if neck is not None:
-            points = self._turn(points, 0, rotations[-1], joints)
+            points = self._turn(points, 0, rotations[-1].transpose(-1, -2), joints)
         return points
 
     def _turn(self, points: Tensor, joint: int, rotation: Tensor, joints: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix, diags, identity
 from scipy.sparse.linalg import splu
 
+from headavatar.head.apertures import Rims, rims
 from headavatar.head.model import HeadModel
 from headavatar.head.rotations import axis_angle_to_matrix_np
 from headavatar.head.surface import Surface, normals
@@ -19,10 +20,14 @@ from headavatar.scene import Array
 
 _OPEN_RAD = 0.2
 _MODES = 50
-_ROUNDS = 15
+_ROUNDS = 14
+_EVERY = 3
+"""Of the skin's vertices, every so many bring the heads together; all of them follow."""
+_LINES_AT = 6
+_LINE_PULL = 3.0
 _PRIOR = 1e-7
 """Weight of an identity coefficient's square against square metres per point."""
-_STIFFNESS = (30.0, 30.0, 10.0, 10.0, 3.0, 3.0, 1.0, 1.0, 0.3, 0.3)
+_STIFFNESS = (30.0, 30.0, 10.0, 10.0, 3.0, 1.0, 1.0, 0.3)
 _REACH_M = (0.02, 0.012, 0.008)
 HIDDEN = ("mouth_interior", "sockets", "eyes", "lashes", "teeth", "tongue")
 
@@ -36,6 +41,7 @@ class Skin:
         faces: (F, 3) triangles of the skin alone, without eyeballs and teeth.
         jaw: (V,) how far each vertex follows the jaw, and pivot: (3,) about which it turns.
         eyes: (2, 3) centers of the left and right eyeball.
+        ball_vertices, ball_faces, ball_sides: the eyeballs: (B, 3), (G, 3), and (B,) 0 for the left one and 1.
     """
 
     vertices: Array
@@ -43,6 +49,9 @@ class Skin:
     jaw: Array
     pivot: Array
     eyes: Array
+    ball_vertices: Array
+    ball_faces: Array
+    ball_sides: Array
 
 
 @dataclass(frozen=True)
@@ -82,43 +91,86 @@ def register(head: HeadModel, skin: Skin) -> Registration:
     flat = normals(opened, skin.faces)
     parts = _Parts(head)
     shape, (scale, rotation, translation) = np.zeros(_MODES), _first_similarity(head, skin)
+    few = outer[::_EVERY]
+    lines: _Lines | None = None
     skin_faces = faces[~hidden[faces].any(1)]
     for step in range(_ROUNDS):
         points, modes, eyes, eye_modes = parts.at(shape)
         placed = scale * points @ rotation.T + translation
-        spots = surface.nearest(placed[outer], normals(placed, skin_faces)[outer])
+        if step == _LINES_AT:
+            lines = _lines(head, points, eyes, skin, opened, _between_lips(head, placed))
+        spots = surface.nearest(placed[few], normals(placed, skin_faces)[few])
         goal = spots.of(opened, skin.faces)
         facing = spots.of(flat, skin.faces)
         facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
         trusted = spots.agrees & (spots.distance < max(0.03 * 0.8**step, 0.01))
         # along the other's normals only: the skin may slide
-        along = ((goal - placed[outer]) * facing).sum(1)
-        goal = placed[outer] + along[:, None] * facing
+        along = ((goal - placed[few]) * facing).sum(1)
+        goal = placed[few] + along[:, None] * facing
         weight = trusted / (1 + (spots.distance / 0.004) ** 2)
         scale, rotation, translation = _similarity(
-            np.concatenate([points[outer], eyes]), np.concatenate([goal, skin.eyes]),
+            np.concatenate([points[few], eyes]), np.concatenate([goal, skin.eyes]),
             np.concatenate([weight, np.full(2, 0.1 * weight.sum())]),
         )  # fmt: skip
         if step < 3:
             continue
         directions = facing @ rotation * scale
-        rest = ((goal - scale * points[outer] @ rotation.T - translation) * facing).sum(1)
-        rows = np.einsum("snc,nc->ns", modes[:, outer], directions)
+        rest = ((goal - scale * points[few] @ rotation.T - translation) * facing).sum(1)
+        rows = np.einsum("snc,nc->ns", modes[:, few], directions)
         pull = 0.1 * weight.sum()
         eye_rows = (scale * eye_modes @ rotation.T).reshape(len(modes), -1).T
         eye_rest = (skin.eyes - scale * eyes @ rotation.T - translation).ravel()
         matrix = rows.T @ (rows * weight[:, None]) + pull * eye_rows.T @ eye_rows
         right = rows.T @ (weight * rest) + pull * eye_rows.T @ eye_rest
+        if lines is not None:
+            line_rows = (scale * lines.own.of(modes) @ rotation.T).reshape(len(modes), -1).T
+            line_rest = (lines.goal - scale * lines.own.of(points) @ rotation.T - translation).ravel()
+            pull = weight.sum() / len(lines.goal)
+            matrix += pull * line_rows.T @ line_rows
+            right += pull * line_rows.T @ line_rest
         matrix += weight.sum() * _PRIOR * np.eye(len(matrix))
         shape += np.linalg.solve(matrix, right - weight.sum() * _PRIOR * shape)
     start = scale * parts.rest(shape) @ rotation.T + translation
     placed = scale * parts.at(shape)[0] @ rotation.T + translation
-    laid, error = _follow(placed, faces, outer, skin_faces, surface, opened, skin.faces)
+    laid, error = _follow(placed, faces, outer, skin_faces, surface, opened, skin.faces, lines)
     # closed again by each vertex's own turn
     turn = np.eye(3) + head.weights.numpy()[:, 1, None, None] * (_rotation() - np.eye(3))
     shift = (laid - placed) @ rotation
     closed = start + np.einsum("vji,vj->vi", np.linalg.inv(turn).swapaxes(1, 2), shift) @ rotation.T
     return Registration(scale, rotation, translation, closed, laid, opened, error)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The rims of eyes and mouth on the embedded head, and (N, 3) where they are to be."""
+
+    own: Rims
+    goal: Array
+
+    def rows(self, count: int) -> csr_matrix:
+        """(N, V)."""
+        index = np.repeat(np.arange(len(self.goal)), 3)
+        return coo_matrix((self.own.bary.ravel(), (index, self.own.corners.ravel())), (len(self.goal), count)).tocsr()
+
+
+def _lines(head: HeadModel, points: Array, eyes: Array, skin: Skin, opened: Array, mouth: Array) -> _Lines | None:
+    """Find the rims on both heads, lips parted; None where either keeps its eyes or lips shut."""
+    faces = head.faces.numpy()
+    lashes = head.regions["lashes"].numpy()
+    balls = np.stack([head.regions[name].numpy() for name in ("eye_left", "eye_right")], 1)
+    own = rims(points, faces[~lashes[faces].any(1)], balls, eyes, _between_lips(head, points))
+    other_faces = np.concatenate([skin.faces, skin.ball_faces + len(opened)])
+    vertices = np.concatenate([opened, skin.ball_vertices])
+    balls = np.zeros((len(vertices), 2), bool)
+    balls[len(opened) + np.arange(len(skin.ball_sides)), skin.ball_sides] = True
+    other = rims(vertices, other_faces, balls, skin.eyes, mouth)
+    return None if own is None or other is None else _Lines(own, other.of(vertices))
+
+
+def _between_lips(head: HeadModel, points: Array) -> Array:
+    """(3,) the middle between the inner lips."""
+    corners = head.faces[head.landmark_faces[[13, 14]]].numpy()
+    return np.asarray((points[corners] * head.landmark_bary[[13, 14]].numpy()[..., None]).sum(1).mean(0))
 
 
 class _Parts:
@@ -178,7 +230,14 @@ def laplacian(faces: Array, count: int) -> csr_matrix:
 
 
 def _follow(
-    placed: Array, faces: Array, outer: Array, skin_faces: Array, surface: Surface, opened: Array, other_faces: Array
+    placed: Array,
+    faces: Array,
+    outer: Array,
+    skin_faces: Array,
+    surface: Surface,
+    opened: Array,
+    other_faces: Array,
+    lines: _Lines | None,
 ) -> tuple[Array, Array]:
     """Let the skin follow the other's, ever less stiffly; what is hidden is carried along."""
     count = len(placed)
@@ -198,6 +257,11 @@ def _follow(
         wanted = placed.copy()
         wanted[outer] = goal
         matrix = diags(weight) + stiffness * stiff + 1e-4 * identity(count)
-        laid = placed + splu(matrix.tocsc()).solve(weight[:, None] * (wanted - placed))
+        right = weight[:, None] * (wanted - placed)
+        if lines is not None:
+            rows = lines.rows(count)
+            matrix = matrix + _LINE_PULL * rows.T @ rows
+            right = right + _LINE_PULL * (rows.T @ (lines.goal - rows @ placed))
+        laid = placed + splu(matrix.tocsc()).solve(right)
     spots = surface.nearest(laid)
     return laid, spots.distance
