@@ -33,6 +33,10 @@ class PreprocessSettings:
         "six", "network for the parsing; nineteen was trained on data with a non-commercial licence",
         choices=("six", "nineteen"),
     )  # fmt: skip
+    landmarks: str = setting(
+        "mediapipe", "landmarks: MediaPipe's alone, corrected by face-alignment's 68 by confidence, or moved to these",
+        choices=("mediapipe", "both", "face-alignment"), added_later=True,
+    )  # fmt: skip
     workers: int = setting(0, "threads that run networks; 0 takes one per core, four at most", changes_result=False)
 
 

@@ -16,15 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from headavatar.errors import InputError, UsageError
-from headavatar.preprocess import crop, decode, networks, stills, verdict
+from headavatar.errors import InputError, ModelError, UsageError
+from headavatar.preprocess import crop, decode, networks, points68, stills, verdict
 from headavatar.preprocess.background import clean_plate
 from headavatar.preprocess.compose import compose
+from headavatar.preprocess.fusion import fused
 from headavatar.preprocess.landmarks import follow_subject
 from headavatar.preprocess.scan import scan
 from headavatar.preprocess.settings import MINIMUM_USABLE_FRAMES, PreprocessSettings, models
 from headavatar.pretrained.fetch import fetch
-from headavatar.progress import RunContext
+from headavatar.progress import Reporter, RunContext
+from headavatar.scene import Array
 from headavatar.workspace import atomic, layout
 from headavatar.workspace.digests import content_digest
 from headavatar.workspace.store import Workspace
@@ -55,6 +57,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     video = Path(settings.video)
     info = decode.probe(video, settings.fps)
     networks_at = {name: fetch(name, context.reporter) for name in models(settings)}
+    detector = second_opinion(settings, context.reporter)
     partial = workspace.partial_dir("preprocess")
     selection = decode.Selection(settings.start, settings.every, settings.max_frames)
     clock = _Clock()
@@ -87,11 +90,19 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     points = square.points(picture_points)
     valid = square.valid(info.width, info.height)
     workers = settings.workers or min(4, os.cpu_count() or 1)
-    if not (partial / COMPLETE).exists():
+    complete = (partial / COMPLETE).exists()
+    if not complete:
         networks.run(
             video, info, selection, square, valid, points, settings, networks_at, partial, workers, context.reporter
         )
         clock.lap("networks")
+    others: dict[str, Array] = {}
+    if detector is not None:
+        other = points68.find(partial, points, detector, context.reporter)
+        points = fused(points, other, "both" if settings.landmarks == "both" else "face-alignment")
+        others = {"points68": other.points, "confidence68": other.confidence}
+        clock.lap("68 points")
+    if not complete:
         plate = clean_plate(partial, len(seen), valid)
         compose(partial, points, detected, valid, plate, workers, context.reporter)
         if plate is not None:
@@ -103,7 +114,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     if not background:
         context.reporter.info("no clean background plate: the background moves, or too little of it is seen")
     workspace.write_image(layout.VALID, (valid * 255).astype(np.uint8))
-    workspace.write_npz(layout.LANDMARKS, landmarks=points, scores=scores, pose=poses, detected=detected)
+    workspace.write_npz(layout.LANDMARKS, landmarks=points, scores=scores, pose=poses, detected=detected, **others)
     names: list[dict[str, str]] = [{} for _ in reasons]
     if info.codec == stills.CODEC:
         names = [{"file": file.name} for _, file in stills.selected(video, info.fps, selection)]
@@ -129,7 +140,25 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     return {
         "frames": len(seen), "usable": usable, "seen": verdict.summarize(reasons),
         "crop": [square.x, square.y, square.side], "background": background, "seconds": clock.laps,
+        "landmarks": settings.landmarks if others else "mediapipe",
     }  # fmt: skip
+
+
+def second_opinion(settings: PreprocessSettings, reporter: Reporter) -> points68.Detector | None:
+    """The network of 68 points, where it is wanted; where both are and it cannot be had, MediaPipe's stand alone.
+
+    Raises:
+        ModelError: nothing but face-alignment is wanted, and it cannot be had.
+    """
+    if settings.landmarks == "mediapipe":
+        return None
+    try:
+        return points68.load()
+    except ModelError as error:
+        if settings.landmarks == "face-alignment":
+            raise
+        reporter.warn(f"{error.what} ({error.why}); landmarks are MediaPipe's alone")
+        return None
 
 
 class _Clock:
