@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import others_folders
@@ -10,10 +13,12 @@ import pytest
 import synthetic
 import torch
 
+from headavatar.errors import InputError
 from headavatar.head.rotations import axis_angle_to_matrix_np
-from headavatar.progress import RunContext
+from headavatar.progress import RunContext, SilentReporter
 from headavatar.scene import Array, HeadParams
-from headavatar.track import stage
+from headavatar.track import imported, stage
+from headavatar.track import inputs as reading
 from headavatar.track.settings import TrackSettings
 from headavatar.workspace import Workspace, load_camera, load_params
 
@@ -57,3 +62,48 @@ def test_poses_and_camera_are_the_truth(dialect: str, clip: synthetic.SyntheticC
     assert off.mean() < 0.5, off.mean()
     assert summary["landmark_nme"] < 0.02 and "below_gate" not in summary
     assert summary["imported"] == dialect
+
+
+def change(file: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    table = json.loads(file.read_text())
+    edit(table)
+    file.write_text(json.dumps(table))
+
+
+def other_axes(table: dict[str, Any]) -> None:
+    """OpenGL's axes for OpenCV's, or the other way around."""
+    for row in table["frames"]:
+        row["transform_matrix"] = (np.array(row["transform_matrix"]) @ np.diag([1, -1, -1, 1])).tolist()
+
+
+def other_way(table: dict[str, Any]) -> None:
+    """World to camera for camera to world."""
+    for row in table["frames"]:
+        row["transform_matrix"] = np.linalg.inv(np.array(row["transform_matrix"])).tolist()
+
+
+@pytest.mark.parametrize("dialect, edit", [("insta", other_axes), ("insta", other_way), ("vhap", other_axes)])
+def test_a_wrong_convention_is_said(
+    dialect: str, edit: Callable[[dict[str, Any]], None], clip: synthetic.SyntheticClip, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(SEED)
+    folder = tmp_path / "theirs"
+    names = others_folders.WRITERS[dialect](folder, clip, others_folders.Foreign.random(rng), rng)
+    change(folder / "transforms.json", edit)
+    workspace = others_folders.workspace(tmp_path / "one.avatar", clip, names)
+    head = synthetic.head()
+    with torch.no_grad():
+        seen = reading.read(workspace, head, 45.0)
+        _, verdict = imported.run(
+            workspace, head, seen, settings(dialect, folder), SilentReporter(), lambda name, compute: compute()
+        )
+    print(verdict)
+    assert verdict.wrong and all("a convention is wrong" in line for line in verdict.wrong)
+
+
+def test_other_pictures_than_the_folders_are_refused(clip: synthetic.SyntheticClip, tmp_path: Path) -> None:
+    rng = np.random.default_rng(SEED)
+    others_folders.insta(tmp_path / "theirs", clip, others_folders.Foreign.random(rng), rng)
+    workspace = others_folders.workspace(tmp_path / "one.avatar", clip, [f"other{i}.png" for i in range(len(clip))])
+    with pytest.raises(InputError, match="other pictures|usable pictures"):
+        stage.run(workspace, settings("insta", tmp_path / "theirs"), RunContext())

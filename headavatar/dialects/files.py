@@ -88,6 +88,19 @@ def read_npz(path: Path) -> dict[str, Array]:
         raise InputError(f"{path} cannot be read.", why=str(error), fix="Write the folder again.") from error
 
 
+def read_vertices(path: Path) -> Array:
+    """(V, 3) vertices of a Wavefront OBJ.
+
+    Raises:
+        InputError: it has none.
+    """
+    try:
+        rows = [line.split()[1:4] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("v ")]
+        return np.array(rows, np.float64).reshape(-1, 3)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no mesh.", why=str(error), fix="Copy the folder again.") from error
+
+
 def pinhole(fx: float, fy: float, cx: float, cy: float, path: Path) -> Array:
     """(3, 3) intrinsics with one focal length.
 

@@ -47,6 +47,7 @@ def read(folder: Path) -> Imported:
     camera = Camera(pinhole(fx * scale, fy * scale, cx * scale, cy * scale, path), width, height)
     for row in rows:
         take(row, "mesh_path", path)  # what tells this layout from others with such a transforms.json
+    meshes = tuple(inside(folder, str(row["mesh_path"])) for row in rows)
     to_world = np.stack([matrix(take(row, "transform_matrix", path), (4, 4), "transform_matrix", path) for row in rows])
     still = SkullPoses.rigid(np.broadcast_to(np.eye(3), (len(rows), 3, 3)), np.zeros((len(rows), 3)))
     native: dict[str, Array] = {}
@@ -54,7 +55,7 @@ def read(folder: Path) -> Imported:
         native["expr"] = np.stack([_numbers(inside(folder, row["exp_path"])) for row in rows])
     return Imported(
         dialect=NAME, pictures=files, camera=camera, poses=still.seen_by(np.linalg.inv(to_world)), native=native,
-        held_out=_held_out(folder, rows),
+        held_out=_held_out(folder, rows), meshes=meshes if all(mesh.is_file() for mesh in meshes) else (),
     )  # fmt: skip
 
 

@@ -81,6 +81,7 @@ class Imported:
         dialect: the layout's name.
         pictures: T files.
         masks: T files of the person's mattes, or nothing.
+        meshes: T OBJ files of the head in the space that `poses` start from, or nothing.
         camera: the one camera, at our world's place for it.
         poses: of the skull.
         native: the folder's own numbers: shape (S,), expr (T, E), jaw_pose and neck_pose (T, 3), eyes_pose (T, 6),
@@ -96,6 +97,7 @@ class Imported:
     native: Mapping[str, Array]
     held_out: Array
     masks: tuple[Path, ...] = ()
+    meshes: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -118,6 +120,7 @@ class Imported:
             self,
             pictures=tuple(self.pictures[i] for i in pick),
             masks=tuple(self.masks[i] for i in pick) if self.masks else (),
+            meshes=tuple(self.meshes[i] for i in pick) if self.meshes else (),
             poses=self.poses[pick],
             native={key: value if key == "shape" else value[pick] for key, value in self.native.items()},
             held_out=self.held_out[pick],

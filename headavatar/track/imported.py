@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from headavatar.dialects import layouts
+from headavatar.dialects.files import read_vertices
 from headavatar.dialects.recording import Imported, SkullPoses
 from headavatar.errors import InputError
 from headavatar.head import HeadModel
@@ -39,12 +42,15 @@ WRONG_NME = 0.10
 """Above this landmark error the folder's axes or units are not what its layout's are."""
 WRONG_TURN_DEG = 30.0
 """All head models look out of the face along +z with +y up, so their axes differ by less than this."""
+WRONG_COVER = 0.85
+"""A head's own mesh lies over more than this share of the face's landmarks."""
 WRONG_SCALE = 1.3
 """Heads differ in size by less than this factor."""
 
 _PERSON_ITERATIONS = 6
 _ROUNDS = 6
 _EXPRESSION_ITERATIONS = 6
+_MESHES = 8
 _FIXED = 1e12
 """Weight of the priors that hold the focal length and the poses."""
 
@@ -93,7 +99,8 @@ def run(
     errors[rows], _ = measure.landmark_error(head, person, motion, center, inputs.landmarks[rows])
     train = training_frames(inputs.times_s[rows])
     track = Track(rows, train, person, motion, camera, motion, errors, [])
-    verdict = judge(found, known, float(errors[rows].mean()), float(done["turned_deg"]), float(done["scale"]))
+    covered = mesh_cover(found, camera, inputs.landmarks[rows])
+    verdict = judge(found, known, float(errors[rows].mean()), float(done["turned_deg"]), float(done["scale"]), covered)
     for line in verdict.wrong:
         reporter.warn(line)
     return track, verdict
@@ -161,7 +168,8 @@ def fit(
     if known is not None and known.expression is not None:
         motion = replace(motion, expression=known.expression)
     else:
-        motion = whole.fit_motion(person, motion, _EXPRESSION_ITERATIONS, posed=True)
+        with suppress(torch.linalg.LinAlgError):
+            motion = whole.fit_motion(person, motion, _EXPRESSION_ITERATIONS, posed=True)
     return {
         "identity": person.identity.numpy(), "offset": person.offset.numpy(), "rotation": motion.rotation.numpy(),
         "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
@@ -177,11 +185,12 @@ def _placed(keys: LandmarkFit, start: Motion, poses: SkullPoses, reporter: Repor
         person, motion = keys.refine_person(every, person, motion, _PERSON_ITERATIONS)
         placed = placement.first(poses, motion)
         task.advance()
-        for _ in range(_ROUNDS):
-            motion = placed.motion(poses, motion.expression)
-            person, motion = keys.refine_person(every, person, motion, 1, add=_held(True, False, False))
-            placed = placement.refine(keys, person, poses, placed, motion)
-            task.advance()
+        with suppress(torch.linalg.LinAlgError):  # poses that make no sense, such as a head behind the camera
+            for _ in range(_ROUNDS):
+                motion = placed.motion(poses, motion.expression)
+                person, motion = keys.refine_person(every, person, motion, 1, add=_held(True, False, False))
+                placed = placement.refine(keys, person, poses, placed, motion)
+                task.advance()
     return person, placed
 
 
@@ -211,7 +220,34 @@ def _held(poses: bool, expressions: bool, identity: bool) -> Callable[[Normal, P
     return add
 
 
-def judge(found: Imported, known: Native | None, error: float, turned_deg: float, scale: float) -> Verdict:
+def mesh_cover(found: Imported, camera: Camera, landmarks: Array) -> float | None:
+    """How much of the face the folder's own meshes lie over, as the folder's cameras see them.
+
+    Args:
+        found: the folder.
+        camera: of the crop.
+        landmarks: (T, L, 3) pixels.
+    Returns:
+        share of the landmarks inside the meshes' outlines, over some frames; None where there are no meshes.
+    """
+    if not found.meshes:
+        return None
+    shares = []
+    for i in np.unique(np.linspace(0, len(found) - 1, _MESHES).astype(int)):
+        world = read_vertices(found.meshes[i]) @ found.poses.rotation[i].T + found.poses.translation[i]
+        pixels, depth = camera.project(world)
+        if len(world) < 3 or depth.min() <= 0:
+            shares.append(0.0)
+            continue
+        outline = cv2.convexHull(pixels.astype(np.float32))
+        inside = [cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0 for x, y in landmarks[i, :, :2]]
+        shares.append(float(np.mean(inside)))
+    return float(np.mean(shares))
+
+
+def judge(
+    found: Imported, known: Native | None, error: float, turned_deg: float, scale: float, covered: float | None
+) -> Verdict:
     """Whether a folder means what its layout says.
 
     Args:
@@ -220,9 +256,12 @@ def judge(found: Imported, known: Native | None, error: float, turned_deg: float
         error: mean landmark error over the distance of the eyes' outer corners.
         turned_deg: angle between its head's axes and ours.
         scale: of its world.
+        covered: share of the face that its own meshes lie over, where it has any.
     """
     wrong = []
-    if error > WRONG_NME:
+    if covered is not None and covered < WRONG_COVER:
+        wrong.append(f"the folder's own meshes lie over {covered:.0%} of the face: a convention is wrong (camera)")
+    if not error <= WRONG_NME:
         wrong.append(
             f"the imported head misses the landmarks by {error:.0%} of the eyes' distance: a convention is wrong "
             f"(axes, units or camera); is this really {found.dialect}? See track/overlay.mp4"
@@ -233,7 +272,7 @@ def judge(found: Imported, known: Native | None, error: float, turned_deg: float
             f"is this really {found.dialect}? See track/overlay.mp4"
         )
     if not 1 / WRONG_SCALE < scale < WRONG_SCALE:
-        wrong.append(f"the imported head is {scale:.2f} times too small: a convention is wrong (units)")
+        wrong.append(f"the imported head fits only when scaled by {scale:.2f}: a convention is wrong (units)")
     parts = {"identity": known and known.identity, "expression": known and known.expression}
     summary: dict[str, object] = {
         "imported": found.dialect,
@@ -245,4 +284,6 @@ def judge(found: Imported, known: Native | None, error: float, turned_deg: float
     }
     if known is not None and known.expression is not None:
         summary["expression_residual_mm"] = round(known.residual_mm, 3)
+    if covered is not None:
+        summary["mesh_cover"] = round(covered, 4)
     return Verdict(summary, wrong)
