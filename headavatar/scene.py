@@ -89,9 +89,10 @@ class HeadParams:
     Attributes:
         identity: (S,) one identity for the clip, standard deviations.
         expression: (T, E) coefficients in [0, 1], order of `ARKIT_NAMES` for the embedded head.
-        rotation: (T, 3) head to world, axis-angle.
+        rotation: (T, 3) head to world, axis-angle: the skull's pose, whatever the neck does.
         translation: (T, 3) head to world, metres.
-        neck: (T, 3) neck joint, axis-angle.
+        neck: (T, 3) rotation of the skull relative to the torso, axis-angle; where it is 0 the torso moves with the
+            skull. It bends the neck's foot and moves nothing above.
         jaw: (T, 3) jaw joint, axis-angle, on top of jawOpen's shape.
         eyes: (T, 6) left then right eyeball, axis-angle, on top of the gaze that eyeLook* express.
     """
@@ -196,6 +197,8 @@ class Clip:
         covered: T × (H, W) uint8, how much of each pixel is clothes in front of the head or where it may go on; what
             lies behind is unknown, so such pixels teach nothing and are white in truth and prediction alike. None
             where the torso is supervised too.
+        normals: T × (H, W, 3) uint8, normal * 0.5 + 0.5 with x right, y up, z to the viewer, 0 where there is none: of
+            the fitted head, or a network's where preprocess was asked for one. None for a clip that has none.
     """
 
     images: Sequence[Array]
@@ -209,6 +212,7 @@ class Clip:
     valid: Array
     split: Split
     covered: Sequence[Array] | None = None
+    normals: Sequence[Array] | None = None
 
     def __len__(self) -> int:
         return len(self.frame_idx)

@@ -12,6 +12,7 @@ import headavatar.head
 from headavatar.errors import ModelError
 from headavatar.head import JOINTS, landmarks, load
 from headavatar.head.model import HeadModel
+from headavatar.head.rotations import axis_angle_to_matrix
 from headavatar.scene import ARKIT_NAMES
 
 DATA = Path(headavatar.head.__file__).parent / "data" / "embedded.npz"
@@ -186,12 +187,32 @@ def test_eyes_parameter_turns_to_the_same_side(head: HeadModel) -> None:
     assert (shift[[0, 5], 0] > 0.003).all()
 
 
-def test_neck_turns_the_head_and_leaves_the_cut(head: HeadModel) -> None:
-    turned = head.vertices(torch.zeros(100), torch.zeros(1, 52), neck=torch.tensor([[0.0, 0.5, 0.0]]))[0]
+def test_the_neck_bends_under_a_skull_that_stays(head: HeadModel) -> None:
+    neck = torch.tensor([[0.0, 0.5, 0.0]])
+    turned = head.vertices(torch.zeros(100), torch.zeros(1, 52), neck=neck)[0]
     moved = (turned - head.template).norm(dim=-1)
+    assert moved[head.regions["eyes"]].max() < 1e-6
+    assert moved[head.regions["face"] | head.regions["ears"]].max() < 0.005  # below chin and ears skin follows both
+    # seen from the torso, whose pose in head space is the neck's inverse, nothing but the cut stays
+    pivot = head.joint_positions(torch.zeros(100))[0]
+    torso = axis_angle_to_matrix(neck)[0].T
     lowest = head.template[:, 1] + 0.28 * head.template[:, 2]
-    assert moved[lowest < lowest.min() + 0.001].max() < 1e-4
-    assert turned[head.regions["face"], 0].mean() > 0.03  # to the subject's left
+    cut = lowest < lowest.min() + 0.001
+    assert torch.allclose(turned[cut], (head.template[cut] - pivot) @ torso.T + pivot, atol=1e-4)
+    assert moved[cut].max() > 0.01
+
+
+def test_an_offset_is_part_of_the_rest_shape(head: HeadModel, random: torch.Generator) -> None:
+    identity, expression = torch.randn(100, generator=random), torch.rand(2, 52, generator=random)
+    offset = 0.01 * torch.randn(head.vertex_count, 3, generator=random)
+    before = head.template.clone()
+    still = ((head.weights[:, 1:] == 0).all(1)).nonzero()[:, 0]
+    changed = head.with_offset(offset)
+    moved = changed.vertices(identity, expression) - head.vertices(identity, expression)
+    assert torch.allclose(moved[:, still], offset[still].expand(2, -1, -1), atol=1e-6)
+    assert torch.equal(head.template, before)
+    with pytest.raises(ValueError, match="offset"):
+        head.with_offset(offset[1:])
 
 
 def test_posed_moves_rigidly(head: HeadModel, random: torch.Generator) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from headavatar import head as heads
 from headavatar.errors import InputError
 from headavatar.evaluate.baselines import TexturedMesh, show_training_frame
 from headavatar.evaluate.figures import Figures, compare, mean
@@ -17,7 +16,7 @@ from headavatar.metrics.truth import face_mask, on_white, without_covered
 from headavatar.ops import backend
 from headavatar.progress import RunContext
 from headavatar.scene import Array, Clip
-from headavatar.workspace import Workspace, head_name, load_clip, provenance
+from headavatar.workspace import Workspace, load_clip, load_head, provenance
 from headavatar.workspace.clips import read_image
 
 NEAR_DEG = 2.0
@@ -46,7 +45,7 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
         )  # fmt: skip
     avatar = load_avatar(workspace.path(folder), context.device)
     network = Lpips(settings.lpips_network, "cpu")  # type: ignore[arg-type]
-    mesh = TexturedMesh(heads.load(head_name(workspace)), clip, read_image(workspace.path("track/texture.png")))
+    mesh = TexturedMesh(load_head(workspace), clip, read_image(workspace.path("track/texture.png")))
     names = ("avatar", "nearest_frame", "tracked_mesh")
     figures: dict[str, list[Figures]] = {name: [] for name in names}
     height, width = clip.valid.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from headavatar.export.glb import Animation, MorphMesh, Rig
 from headavatar.head.model import HeadModel
@@ -52,7 +53,7 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
     return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), [0.0, 0.0, 1.0])
 
 
-def tracked_animation(params: HeadParams, times_s: Array, rest_translation: Array) -> Animation:
+def tracked_animation(params: HeadParams, times_s: Array, rest_translation: Array, neck_joint: Array) -> Animation:
     """The clip's expressions as weights, its poses as joint rotations.
 
     Args:
@@ -60,15 +61,19 @@ def tracked_animation(params: HeadParams, times_s: Array, rest_translation: Arra
         times_s: (T,) seconds.
         rest_translation: (3,) where the head stands in the video when at rest; subtracted, so that the exported head
             moves about its own origin.
+        neck_joint: (3,) rest position, head space, metres.
     """
+    skull = Rotation.from_rotvec(np.asarray(params.rotation, np.float64))
+    torso = skull * Rotation.from_rotvec(np.asarray(params.neck, np.float64)).inv()
+    shift = skull.apply(neck_joint) - torso.apply(neck_joint)
     return Animation(
         times_s=np.asarray(times_s - times_s[0], np.float64),
         weights=params.expression,
         rotations={
-            "root": quaternions(params.rotation), "neck": quaternions(params.neck), "jaw": quaternions(params.jaw),
+            "root": quaternions(torso.as_rotvec()), "neck": quaternions(params.neck), "jaw": quaternions(params.jaw),
             "eye_left": quaternions(params.eyes[:, :3]), "eye_right": quaternions(params.eyes[:, 3:]),
         },
-        translations={"root": params.translation - rest_translation},
+        translations={"root": params.translation - rest_translation + shift},
     )  # fmt: skip
 
 

@@ -14,14 +14,13 @@ from headavatar.export.head_mesh import morph_mesh, tracked_animation
 from headavatar.export.nerf_dataset import write_dataset
 from headavatar.export.obj import write_obj
 from headavatar.export.settings import ExportSettings
-from headavatar.head.model import HeadModel, load
 from headavatar.progress import RunContext
 from headavatar.render.avatars import background_plate, draw, open_avatar
 from headavatar.render.neutral import neutral_frame
 from headavatar.render.sequences import frame_range
 from headavatar.render.stage import clip_fps, counted, sized, write_video
 from headavatar.scene import Array
-from headavatar.workspace import Workspace, layout, load_clip
+from headavatar.workspace import Workspace, layout, load_clip, load_head
 
 TEXTURE = "track/texture.png"
 
@@ -56,11 +55,12 @@ def run(workspace: Workspace, settings: ExportSettings, context: RunContext) -> 
 
 
 def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
-    clip, model = load_clip(workspace), _head(workspace)
+    clip, model = load_clip(workspace), load_head(workspace)
     frames = frame_range(settings.frames, len(clip))
     mesh = morph_mesh(model, clip.params.identity)
     rest = clip.params.translation[neutral_frame(clip.params)]
-    animation = tracked_animation(clip.params[list(frames)], clip.times_s[list(frames)], rest)
+    joint = mesh.rig.positions[mesh.rig.names.index("neck")]
+    animation = tracked_animation(clip.params[list(frames)], clip.times_s[list(frames)], rest, joint)
     video = workspace.read_json(layout.VIDEO)
     provenance = {
         "version": __version__, "head_model": model.name, "expressions": "ARKit 52",
@@ -78,7 +78,7 @@ def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) ->
 
 
 def _obj(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
-    clip, model = load_clip(workspace), _head(workspace)
+    clip, model = load_clip(workspace), load_head(workspace)
     identity = torch.as_tensor(clip.params.identity)
     rest = model.vertices(identity, torch.zeros(1, len(model.expression_names)))[0].numpy()
     with workspace.replace_dir("exports/obj") as folder:
@@ -105,7 +105,7 @@ def _mp4(workspace: Workspace, settings: ExportSettings, context: RunContext) ->
 
 
 def _nerfblendshape(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
-    clip, model = load_clip(workspace), _head(workspace)
+    clip, model = load_clip(workspace), load_head(workspace)
     frames = frame_range(settings.frames, len(clip))
     identity = torch.as_tensor(clip.params.identity)
     points = model.vertices(identity, torch.zeros(1, len(model.expression_names)))[0].numpy()
@@ -123,12 +123,8 @@ def _others(workspace: Workspace, settings: ExportSettings, context: RunContext)
     name, clip = settings.format, load_clip(workspace)
     frames = frame_range(settings.frames, len(clip))
     with workspace.replace_dir(f"exports/{name}") as folder, context.reporter.task(name, len(frames)) as task:
-        summary = others.write(name, folder, clip, _head(workspace), frames, task.advance)
+        summary = others.write(name, folder, clip, load_head(workspace), frames, task.advance)
     return {**summary, "files": [f"exports/{name}/{file}" for file in summary["files"]]}
-
-
-def _head(workspace: Workspace) -> HeadModel:
-    return load(str(workspace.read_npz(layout.PARAMS)["head_model"]))
 
 
 def _texture(workspace: Workspace) -> bytes | None:

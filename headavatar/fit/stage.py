@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from headavatar import head as heads
 from headavatar.errors import InputError, OutOfMemory
 from headavatar.fit import loop
 from headavatar.fit.checkpoints import Checkpoints
@@ -20,7 +19,7 @@ from headavatar.metrics.truth import on_white, without_covered
 from headavatar.ops import backend
 from headavatar.progress import RunContext
 from headavatar.scene import Clip
-from headavatar.workspace import Workspace, head_name, load_clip
+from headavatar.workspace import Workspace, load_clip, load_head
 
 FEWEST_FRAMES = 8
 
@@ -77,7 +76,7 @@ def _fit_within_memory(
         tag = repr(sorted(dataclasses.asdict(method_settings).items()))
         checkpoints = Checkpoints(workspace, settings.name, tag)
         try:
-            head = heads.load(head_name(workspace), "cpu")
+            head = load_head(workspace)
             trainer = trainer_class(spec)(
                 clip, method_settings, name=settings.name, head=head, seed=context.seed, device=context.device
             )

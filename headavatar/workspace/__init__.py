@@ -3,7 +3,7 @@
 Only stages, the pipeline and the command line open a workspace; methods, head and ops take arrays and dataclasses.
 """
 
-from headavatar.workspace.clips import head_name, load_camera, load_clip, load_params
+from headavatar.workspace.clips import load_camera, load_clip, load_head, load_params
 from headavatar.workspace.store import Workspace
 
-__all__ = ["Workspace", "head_name", "load_camera", "load_clip", "load_params"]
+__all__ = ["Workspace", "load_camera", "load_clip", "load_head", "load_params"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from headavatar.errors import WorkspaceError
 from headavatar.scene import Array, Camera, Clip, HeadParams, Split
 from headavatar.workspace import layout
 from headavatar.workspace.store import Workspace
+
+if TYPE_CHECKING:
+    from headavatar.head import HeadModel
 
 _CACHED_IMAGES = 64
 
@@ -106,9 +109,22 @@ def load_params(workspace: Workspace) -> HeadParams:
     )  # fmt: skip
 
 
-def head_name(workspace: Workspace) -> str:
-    """Name of the head model that the clip was tracked with."""
-    return str(workspace.read_npz(layout.PARAMS)["head_model"])
+def load_head(workspace: Workspace) -> HeadModel:
+    """The head model that the clip was tracked with, with the tracked person's offset where there is one.
+
+    Raises:
+        ModelError: there is no such head model here.
+        WorkspaceError: track/params.npz is missing or damaged.
+    """
+    import torch  # opening a workspace must not cost what torch takes to import
+
+    from headavatar import head
+
+    tracked = workspace.read_npz(layout.PARAMS)
+    model = head.load(str(tracked["head_model"]))
+    if "static_offset" not in tracked:
+        return model
+    return model.with_offset(torch.from_numpy(np.asarray(tracked["static_offset"], np.float32)))
 
 
 def load_camera(workspace: Workspace) -> Camera:
@@ -154,4 +170,13 @@ def load_clip(workspace: Workspace, split: str = "blocks", with_torso: bool = Fa
         valid=read_image(workspace.path(layout.VALID), gray=True) > 127,
         split=Split.named(split, times_s),
         covered=None if with_torso else Differences(people, heads),
+        normals=sequence(folder, gray=False) if (folder := _normals_folder(workspace)) else None,
     )
+
+
+def _normals_folder(workspace: Workspace) -> str:
+    """Where the clip's normals lie: a network's where one was asked for, else the fitted head's, else the landmarks'."""
+    folders = [layout.HEAD_NORMALS, layout.NORMALS]
+    if workspace.read_json(layout.VIDEO).get("normals") == "network":
+        folders.reverse()
+    return next((folder for folder in folders if workspace.path(folder).is_dir()), "")
