@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fake_stages
+import flame_like
 import numpy as np
 import pytest
 
+from headavatar.head import added
 from headavatar.pipeline import STAGES
 from headavatar.workspace import Workspace
 
@@ -56,3 +58,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     yield folder
     subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def _flame_added(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, added.Report]:
+    folder = tmp_path_factory.mktemp("flame")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADAVATAR_CACHE", str(folder / "cache"))
+        report = added.add("flame", flame_like.make().pickle(folder / "generic_model.pkl"))
+    return folder / "cache", report
+
+
+@pytest.fixture
+def flame_cache(_flame_added: tuple[Path, added.Report], monkeypatch: pytest.MonkeyPatch) -> added.Report:
+    """A cache to which a FLAME-shaped model was added under the name "flame"; the report on it."""
+    monkeypatch.setenv("HEADAVATAR_CACHE", str(_flame_added[0]))
+    return _flame_added[1]

@@ -159,6 +159,27 @@ class Converted:
     residual_mm: Array
 
 
+@dataclass(frozen=True)
+class FlameParams:
+    """FLAME's own parameters of T frames, as files keep them.
+
+    Attributes:
+        shape: (S',) standard deviations.
+        expression: (T, K).
+        global_pose, neck, jaw: (T, 3) axis-angle, radians.
+        translation: (T, 3) metres.
+        eyes: (T, 6) axis-angle of joints 3 and 4.
+    """
+
+    shape: Array
+    expression: Array
+    global_pose: Array
+    translation: Array
+    neck: Array
+    jaw: Array
+    eyes: Array
+
+
 def from_native(flame: Flame, head: HeadModel, expression: Array, jaw: Array, eyes: Array) -> tuple[Array, Array]:
     """FLAME's coefficients as ARKit's, by bounded least squares over the face's vertices.
 
@@ -224,7 +245,7 @@ def convert(
         shape: (S',) standard deviations.
         expression: (T, K').
         global_pose, neck, jaw: (T, 3) axis-angle.
-        translation: (T, 3) metres, world space of FLAME's root: a point is R (p - joint 0) + joint 0 + translation.
+        translation: (T, 3) metres: a point of the torso is at R (p - joint 0) + joint 0 + translation.
         eyes: (T, 6) axis-angle of joints 3 and 4.
     """
     modes = min(len(shape), head.identity_size)
@@ -234,15 +255,46 @@ def convert(
     left_right = np.concatenate([eyes[:, 3 * k : 3 * k + 3] for k in flame.eye_order - EYE_A], 1)
     coefficients, residual = from_native(flame, head, expression, jaw, left_right)
     gaze = head.gaze(torch.from_numpy(coefficients)).numpy()
-    root = flame.joints(shape)[ROOT]
-    rotation = axis_angle_to_matrix_np(global_pose)
+    torso, skull = axis_angle_to_matrix_np(global_pose), axis_angle_to_matrix_np(neck)
+    rotation = torso @ skull
     params = HeadParams(
-        identity=identity, expression=coefficients, rotation=np.asarray(global_pose, np.float32),
-        translation=(translation + root - rotation @ (root + flame.shift)).astype(np.float32),
+        identity=identity, expression=coefficients, rotation=matrix_to_axis_angle_np(rotation).astype(np.float32),
+        translation=(translation + _lever(flame, shape, torso, skull) - rotation @ flame.shift).astype(np.float32),
         neck=np.asarray(neck, np.float32), jaw=_left_over(jaw, coefficients @ flame.arkit_jaw),
         eyes=np.concatenate([_left_over(left_right[:, k : k + 3], gaze[:, k : k + 3]) for k in (0, 3)], 1),
     )  # fmt: skip
     return Converted(params, offset.astype(np.float32), residual)
+
+
+def convert_back(flame: Flame, head: HeadModel, params: HeadParams) -> FlameParams:
+    """The head's parameters as FLAME's; what only the lids' own shapes can say is left out.
+
+    Args:
+        flame, head: the same model.
+        params: of T frames.
+    """
+    expression, jaw = to_native(flame, params.expression)
+    gaze = head.gaze(torch.from_numpy(np.asarray(params.expression, np.float32))).numpy()
+    eyes = np.concatenate([_composed(params.eyes[:, k : k + 3], gaze[:, k : k + 3]) for k in (0, 3)], 1)
+    skull, rotation = axis_angle_to_matrix_np(params.neck), axis_angle_to_matrix_np(params.rotation)
+    torso = rotation @ skull.swapaxes(1, 2)
+    lever = _lever(flame, params.identity, torso, skull)
+    return FlameParams(
+        shape=np.asarray(params.identity), expression=expression, global_pose=matrix_to_axis_angle_np(torso),
+        translation=params.translation + rotation @ flame.shift - lever, neck=np.asarray(params.neck),
+        jaw=_composed(params.jaw, jaw),
+        eyes=np.concatenate([eyes[:, 3 * k : 3 * k + 3] for k in np.argsort(flame.eye_order)], 1),
+    )  # fmt: skip
+
+
+def _lever(flame: Flame, shape: Array, torso: Array, skull: Array) -> Array:
+    """(T, 3) where FLAME's origin goes as root and neck turn about their joints."""
+    joints = flame.joints(shape)
+    return np.asarray(torso @ (joints[NECK] - joints[ROOT]) - torso @ skull @ joints[NECK] + joints[ROOT])
+
+
+def _composed(after: Array, first: Array) -> Array:
+    return matrix_to_axis_angle_np(axis_angle_to_matrix_np(after) @ axis_angle_to_matrix_np(first))
 
 
 def _left_over(whole: Array, part: Array) -> Array:
