@@ -39,6 +39,30 @@ class LandmarkWeights:
 
 
 @dataclass(frozen=True)
+class OutlineWeights:
+    """Weights of the outline, where a place that is off by one percent of the eyes' distance costs 1, like a landmark.
+
+    Attributes:
+        place: squared distance from where the outline must run, per `spacing_px` of it.
+        believed: the same for where the skull probably runs under hair.
+        neck: the same for the neck, which moves by itself.
+        spacing_px: length of outline that counts like one landmark.
+        robust: beyond this many percent a place's pull falls.
+        reach: how far the outline is searched, in percent of the eyes' distance.
+        hair_least_m, hair_usual_m: hair's thickness.
+    """
+
+    place: float = 1.0
+    believed: float = 0.02
+    neck: float = 0.25
+    spacing_px: float = 3.0
+    robust: float = 8.0
+    reach: float = 25.0
+    hair_least_m: float = 0.003
+    hair_usual_m: float = 0.012
+
+
+@dataclass(frozen=True)
 class PhotometricStep:
     """One round of photometric refinement: colors are gathered anew, then rigid poses move.
 
@@ -93,6 +117,9 @@ class TrackSettings:
         45.0, "Field of view of the uncropped video's longer side, degrees: what is believed before anything is seen."
     )
     keyframes: int = setting(96, "Frames, all from the training part, that identity and focal length are fitted to.")
+    outline_keyframes: int = setting(
+        32, "Frames, of those, whose outline ears and skull follow; with 0 landmarks alone shape the head."
+    )
     surfels: int = setting(6000, "Points of the head's surface that poses are sharpened by.")
     texture_size: int = setting(512, "Side of the texture, pixels.")
     texture_frames: int = setting(96, "Frames, all from the training part, that the texture is gathered from.")
@@ -106,7 +133,7 @@ class TrackSettings:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"refine": "fast", "keyframes": 64, "surfels": 4000, "texture_frames": 48},
+    "fast": {"refine": "fast", "keyframes": 64, "outline_keyframes": 24, "surfels": 4000, "texture_frames": 48},
     "balanced": {},
     "quality": {"refine": "quality", "keyframes": 160, "surfels": 10000, "texture_size": 1024, "texture_frames": 200},
 }

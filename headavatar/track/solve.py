@@ -15,16 +15,17 @@ from torch import Tensor
 from headavatar.head import HeadModel
 from headavatar.progress import Reporter
 from headavatar.scene import Array, Camera
-from headavatar.track import measure, texture, verdicts
+from headavatar.track import measure, shape, texture, verdicts
 from headavatar.track.inputs import Inputs, training_frames
 from headavatar.track.landmark_fit import RIGID, LandmarkFit, Motion, Observation, Person, initial_motion, keyframes
 from headavatar.track.landmark_model import LandmarkModel
 from headavatar.track.photometric import Anchor, PhotometricFit, Pictures
-from headavatar.track.settings import REFINEMENTS, LandmarkWeights, TrackSettings
+from headavatar.track.settings import REFINEMENTS, LandmarkWeights, OutlineWeights, TrackSettings
 from headavatar.track.surfels import Surfels
 
 PERSON_ITERATIONS = 8
 MOTION_ITERATIONS = 6
+OUTLINE_ITERATIONS = 5
 SETTLE_ITERATIONS = 3
 REJECTIONS = 2
 
@@ -89,6 +90,29 @@ def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter
     }  # fmt: skip
 
 
+def outlines(head: HeadModel, inputs: Inputs, first: dict[str, Array], settings: TrackSettings) -> dict[str, Array]:
+    """Fit the person to the outlines of keyframes too, of which landmarks know nothing, then the motion to that."""
+    kept, person, motion = first["kept"], _person(first), _motion(first)
+    seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
+    fit = LandmarkFit(LandmarkModel.of(head), seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
+    candidates = torch.from_numpy(np.flatnonzero(first["train"]))
+    frames = keyframes(seen, candidates, motion.rotation, settings.keyframes)
+    rows = torch.searchsorted(frames, keyframes(seen, frames, motion.rotation, settings.outline_keyframes))
+    parsing = inputs.parsing[kept[frames[rows].numpy()]]
+    view = shape.View.of(rows, parsing, inputs.valid, seen.center, inputs.size)
+    person = shape.refine_person(head, fit, frames, person, motion, view, OutlineWeights(), OUTLINE_ITERATIONS)
+    motion = fit.fit_motion(person, motion, SETTLE_ITERATIONS)
+    errors = first["errors"].copy()
+    errors[kept], _ = measure.landmark_error(head, person, motion, seen.center, inputs.landmarks[kept])
+    information = _marginal(fit.assemble(person, motion, seen, with_person=False).blocks)
+    return first | {
+        "errors": errors, "identity": person.identity.numpy(), "offset": person.offset.numpy(),
+        "focal": np.array(person.focal), "rotation": motion.rotation.numpy(),
+        "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
+        "information": information.numpy(),
+    }  # fmt: skip
+
+
 def settle(head: HeadModel, inputs: Inputs, kept: Array, person: Person, motion: Motion) -> dict[str, Array]:
     """Fit the expressions to the landmarks once more, under poses that the picture has settled."""
     seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
@@ -112,8 +136,10 @@ def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Repo
         keep: stores each step's arrays and gives them back after an interruption.
     """
     first = keep("landmarks", lambda: landmarks(head, inputs, settings, reporter))
-    person = Person(torch.from_numpy(first["identity"]), torch.from_numpy(first["offset"]), float(first["focal"]))
-    start = _motion(first)
+    if settings.outline_keyframes:
+        by_landmarks = first
+        first = keep("outlines", lambda: outlines(head, inputs, by_landmarks, settings))
+    person, start = _person(first), _motion(first)
     kept, train = first["kept"], first["train"]
     K = inputs.prior.K.copy()
     K[0, 0] = K[1, 1] = person.focal
@@ -171,6 +197,10 @@ def _photometric(
         Surfels.scatter(head, person.identity, surfels, seed), pictures_of(inputs, kept, camera), rest, head.faces,
         torch.from_numpy(train), anchor,
     )  # fmt: skip
+
+
+def _person(arrays: dict[str, Array]) -> Person:
+    return Person(torch.from_numpy(arrays["identity"]), torch.from_numpy(arrays["offset"]), float(arrays["focal"]))
 
 
 def _motion(arrays: dict[str, Array]) -> Motion:

@@ -1,0 +1,145 @@
+"""What landmarks cannot say of a person: the skull's breadth, the ears, the outline, from the parsing of keyframes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headavatar.head import HeadModel
+from headavatar.scene import Array
+from headavatar.track.landmark_fit import (
+    RIGID,
+    LandmarkFit,
+    Motion,
+    Normal,
+    Person,
+    projection_jacobian,
+)
+from headavatar.track.outline import BELIEVED, NECK, UNKNOWN, Outline, Rim, Targets, outline, targets
+from headavatar.track.settings import OutlineWeights
+
+
+@dataclass(frozen=True)
+class View:
+    """The K of a fit's frames whose outline is looked at.
+
+    Attributes:
+        rows: (K,) their positions among the fit's frames.
+        parsing: (K, H, W) indices into `PARSING_CLASSES`, `UNKNOWN` where the crop leaves the picture.
+        center: (2,) principal point at this size, pixels.
+        scale: this size over that of the landmarks' pixels.
+    """
+
+    rows: Tensor
+    parsing: Array
+    center: Tensor
+    scale: float
+
+    @staticmethod
+    def of(rows: Tensor, parsing: Array, valid: Array, center: Tensor, size: int) -> View:
+        """Views of the fit's frames `rows`.
+
+        Args:
+            rows: (K,).
+            parsing: (K, H, W) indices into `PARSING_CLASSES`.
+            valid: (H, W) bool, where the crop shows the picture.
+            center: (2,) principal point in the crop, pixels.
+            size: of the crop, pixels.
+        """
+        scale = parsing.shape[1] / size
+        return View(rows, np.where(valid, parsing, np.uint8(UNKNOWN)), center * scale, scale)
+
+
+def refine_person(
+    head: HeadModel,
+    fit: LandmarkFit,
+    frames: Tensor,
+    person: Person,
+    motion: Motion,
+    view: View,
+    weights: OutlineWeights,
+    iterations: int,
+) -> Person:
+    """Identity, focal length and landmark offsets from landmarks and outlines together.
+
+    Args:
+        head: the head model.
+        fit: of the clip's landmarks.
+        frames: (n,) keyframes of the training part.
+        person: as landmarks alone have it.
+        motion: of all T frames.
+        view: of some of the n frames.
+        weights: of the outline.
+        iterations: Gauss-Newton steps.
+    """
+    term = OutlineTerm(head, view, weights, fit.unit_px)
+    return fit.refine_person(frames, person, motion[frames], iterations, add=term.add)[0]
+
+
+class OutlineTerm:
+    """Rows of a Gauss-Newton system that bring the mesh's outline to the one in the pictures.
+
+    Args:
+        head: the head model.
+        view: of some of the fit's frames.
+        weights: of the outline.
+        unit_px: (motion, focal) -> (K,) pixels that cost 1, at the landmarks' size.
+    """
+
+    def __init__(
+        self, head: HeadModel, view: View, weights: OutlineWeights, unit_px: Callable[[Motion, float], Tensor]
+    ) -> None:
+        self.head, self.view, self.weights, self.unit_px = head, view, weights, unit_px
+        self.rim = Rim.of(head)
+
+    def add(self, system: Normal, person: Person, motion: Motion) -> None:
+        """Add the rows of all views to the normal equations: identity moves the outline, and so do poses and focal."""
+        assert system.shared_block is not None and system.shared_gradient is not None and system.mixed is not None
+        units = self.unit_px(motion, person.focal) * self.view.scale
+        share = len(motion) / len(self.view.rows)  # the views stand for all of the frames
+        for view, row in enumerate(self.view.rows.tolist()):
+            jacobian, residual, weight = self._rows(person, motion[row : row + 1], view, float(units[row]))
+            weighted = (jacobian * weight[:, None] * share).double()
+            hessian, gradient = weighted.T @ jacobian.double(), weighted.T @ residual.double()
+            system.blocks[row, :RIGID, :RIGID] += hessian[:RIGID, :RIGID]
+            system.gradient[row, :RIGID] += gradient[:RIGID]
+            system.mixed[row, :RIGID] += hessian[:RIGID, RIGID:]
+            system.shared_block += hessian[RIGID:, RIGID:]
+            system.shared_gradient += gradient[RIGID:]
+
+    def look(self, person: Person, motion: Motion, view: int, unit_px: float) -> tuple[Outline, Targets, Tensor]:
+        """The outline in a view, where it should be, and the posed vertices (V, 3); the motion is of one frame."""
+        focal = person.focal * self.view.scale
+        parsing = self.view.parsing[view]
+        arm = self.head.vertices(person.identity, motion.expression)[0] @ motion.rotation[0].T
+        world = arm + motion.translation[0]
+        found = outline(self.rim, world, focal, self.view.center, *parsing.shape)
+        pixel_m = focal / -float(motion.translation[0, 2])
+        w = self.weights
+        aims = targets(found, parsing, w.reach * unit_px, w.hair_least_m * pixel_m, w.hair_usual_m * pixel_m)
+        return found, aims, world
+
+    def _rows(self, person: Person, motion: Motion, view: int, unit_px: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Jacobian (M, 6 + S + 1), residuals (M,) and weights (M,) of one view."""
+        w = self.weights
+        found, aims, world = self.look(person, motion, view, unit_px)
+        place = torch.from_numpy(aims.place)
+        normals = torch.from_numpy(found.normals[aims.place]).float()
+        residual = torch.from_numpy(-aims.shift_px).float() / unit_px
+        kinds = np.where(aims.kind == BELIEVED, w.believed, np.where(found.parts[aims.place] == NECK, w.neck, w.place))
+        weight = torch.from_numpy(kinds * aims.trust * found.length_px[aims.place] / w.spacing_px).float()
+        weight = weight / (1 + (residual / w.robust).square())
+        edges = found.edges[place]
+        points = world[edges].mean(1)
+        by_point = projection_jacobian(points, person.focal * self.view.scale) / unit_px
+        slope = torch.einsum("mi,mij->mj", normals, by_point)
+        turn = torch.linalg.cross(points - motion.translation, slope)
+        basis = self.head.identity_basis[:, edges].mean(2)
+        by_identity = torch.einsum("mj,smj->ms", slope @ motion.rotation[0], basis)
+        spread = torch.from_numpy(found.pixels[aims.place]).float() - self.view.center
+        by_focal = (normals * spread).sum(1, keepdim=True) / unit_px
+        return torch.cat([turn, slope, by_identity, by_focal], 1), residual, weight
