@@ -130,7 +130,7 @@ def test_holdout_leaves_identity_and_texture_alone(
     points["landmarks"][held, :, :2] += np.random.default_rng().normal(0, 0.8, (len(held), 478, 2)).astype(np.float32)
     other.write_npz(layout.LANDMARKS, **points)
     for i in held:
-        other.write_image(f"{layout.FRAMES}/{layout.frame_name(int(i))}", 255 - clip.images[i])
+        other.write_image(f"{layout.FRAMES}/{layout.frame_name(int(i))}", clip.images[i] // 2)
     settings = TrackSettings(refine="none", keyframes=24, texture_size=64, texture_frames=6)
     stage.run(other, settings, RunContext())
     same = synthetic.write_workspace(tmp_path / "three.avatar", clip=clip)
@@ -166,3 +166,21 @@ def test_resume_ends_the_same(
     stage.run(workspace, SETTINGS, RunContext(SilentReporter()))
     for name in (layout.PARAMS, layout.CAMERAS, "track/texture.png", "track/canonical.obj"):
         assert workspace.path(name).read_bytes() == tracked[0].path(name).read_bytes(), name
+
+
+def test_normals_are_the_fitted_heads(tracked: tuple[Workspace, dict], clip: synthetic.SyntheticClip) -> None:
+    workspace = tracked[0]
+    normals = load_clip(workspace).normals
+    assert normals is not None and len(normals) == len(clip)
+    names = sorted(file.name for file in workspace.path(layout.HEAD_NORMALS).iterdir())
+    assert names == [layout.frame_name(i) for i in range(len(clip))]
+    turns = []
+    for found, true in zip(normals, clip.normals, strict=True):
+        both = (found > 0).any(-1) & (true > 0).any(-1)
+        kernel = np.ones((5, 5), np.uint8)
+        both &= cv2.erode(both.astype(np.uint8), kernel) > 0
+        assert both.mean() > 0.1
+        a, b = (picture[both].astype(np.float64) / 127.5 - 1 for picture in (found, true))
+        cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        turns.append(np.degrees(np.arccos(cosine.clip(-1, 1))))
+    assert np.median(np.concatenate(turns)) < 8

@@ -31,37 +31,50 @@ def vertex_normals(points: Tensor, faces: Tensor) -> Tensor:
     return torch.nn.functional.normalize(total, dim=1)
 
 
-def shaded(head: HeadModel, world: Tensor, focal: float, center: Tensor, size: int) -> tuple[Array, Array]:
-    """Clay rendering of a posed head.
+def surface(head: HeadModel, world: Tensor, focal: float, center: Tensor, size: int) -> tuple[Array, Array]:
+    """What a posed head's surface looks like.
 
+    Args:
+        head: the head model.
+        world: (V, 3) posed vertices.
+        focal, center: of the camera at this size, pixels.
+        size: side of the picture, pixels.
     Returns:
-        (size, size, 3) uint8 on white, and the mask (size, size) bool.
+        unit normals (size, size, 3) in world axes, which are the camera's with y up and z to the viewer, 0 off the
+        head; and the mask (size, size) bool.
     """
     screen = torch.cat([project(world, focal, center), -world[:, 2:]], 1)
     fragments = rasterize(screen, head.faces, size, size)
     normal = interpolate(vertex_normals(world, head.faces), head.faces, fragments).numpy()
-    normal /= np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-6)
+    return normal / np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-6), fragments.mask.numpy()
+
+
+def normal_picture(normal: Array, mask: Array) -> Array:
+    """(S, S, 3) uint8, normal * 0.5 + 0.5, 0 off the head: like preprocess' pictures of normals."""
+    return np.where(mask[..., None], np.round((normal * 0.5 + 0.5) * 255), 0).astype(np.uint8)
+
+
+def shaded(normal: Array, mask: Array) -> Array:
+    """(S, S, 3) uint8: a surface as clay, on white."""
     light = np.clip(normal @ (_LIGHT / np.linalg.norm(_LIGHT)), 0, 1)[..., None]
-    mask = fragments.mask.numpy()
-    return np.where(mask[..., None], _CLAY * (0.25 + 0.75 * light), 255).astype(np.uint8), mask
+    return np.where(mask[..., None], _CLAY * (0.25 + 0.75 * light), 255).astype(np.uint8)
 
 
-def picture(
-    image: Array, head: HeadModel, world: Tensor, focal: float, center: Tensor, model_points: Array, landmarks: Array
-) -> Array:
+def picture(image: Array, normal: Array, mask: Array, model_points: Array, landmarks: Array) -> Array:
     """One frame's overlay: picture with mesh outline, model's (green) and network's (red) landmarks; clay beside it.
 
     Args:
         image: (S, S, 3) uint8.
-        head: the head model.
-        world: (V, 3) posed vertices.
-        focal, center: of the camera at this size, pixels.
+        normal, mask: as `surface` gives them; larger ones are reduced.
         model_points, landmarks: (478, 2) pixels.
     Returns:
         (S, 2 S, 3) uint8.
     """
     size = len(image)
-    clay, mask = shaded(head, world, focal, center, size)
+    if len(mask) != size:
+        normal = cv2.resize(normal, (size, size), interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0.5
+    clay = shaded(normal, mask)
     left = np.ascontiguousarray(image)
     outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(left, outline, -1, (80, 160, 255), 1)

@@ -127,11 +127,12 @@ def _write(
 def _overlay(
     workspace: Workspace, head: HeadModel, clip: Inputs, track: Track, points: Array, context: RunContext
 ) -> list[float | None]:
-    """Write overlay.mp4, and measure the outline's overlap on the way."""
+    """Write overlay.mp4 and the head's normals, and measure the outline's overlap on the way."""
     size = clip.images.shape[1]
     camera = track.camera.scaled(size, size)
     focal, center = float(camera.K[0, 0]), torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
     scale = size / clip.size
+    whole_focal, whole_center = float(track.camera.K[0, 0]), torch.as_tensor(track.camera.K[:2, 2], dtype=torch.float32)
     overlaps: list[float | None] = []
 
     def pictures() -> Iterator[Array]:
@@ -140,13 +141,20 @@ def _overlay(
                 world = _posed(head, track, row)
                 overlaps.append(measure.silhouette_iou(head, world, focal, center, clip.parsing[source]))
                 seen = clip.landmarks[source] * scale
-                yield overlay.picture(clip.images[source], head, world, focal, center, points[row] * scale, seen)
+                normal, mask = overlay.surface(head, world, whole_focal, whole_center, clip.size)
+                name = layout.frame_name(int(clip.frame_idx[source]))
+                workspace.write_image(f"{layout.HEAD_NORMALS}/{name}", overlay.normal_picture(normal, mask))
+                yield overlay.picture(clip.images[source], normal, mask, points[row] * scale, seen)
                 task.advance()
 
     steps = np.diff(clip.times_s[track.kept])
     fps = float(np.clip(1 / max(float(np.median(steps)), 1e-3), 1, 60))
     with workspace.replace_file("track/overlay.mp4") as path:
         overlay.write_video(path, pictures(), 2 * size, size, fps)
+    current = {layout.frame_name(int(i)) for i in clip.frame_idx[track.kept]}
+    for file in workspace.path(layout.HEAD_NORMALS).iterdir():
+        if file.name not in current:
+            file.unlink()
     return overlaps
 
 

@@ -175,8 +175,8 @@ def load_clip(workspace: Workspace, split: str = "blocks", with_torso: bool = Fa
 
 
 def _normals_folder(workspace: Workspace) -> str:
-    """Where the clip's normals lie: a network's where one was asked for, else the fitted head's, else the landmarks'."""
+    """Where the normals lie: a network's where one was asked for, else the fitted head's, else the landmarks'."""
     folders = [layout.HEAD_NORMALS, layout.NORMALS]
-    if workspace.read_json(layout.VIDEO).get("normals") == "network":
+    if workspace.path(layout.VIDEO).exists() and workspace.read_json(layout.VIDEO).get("normals") == "network":
         folders.reverse()
     return next((folder for folder in folders if workspace.path(folder).is_dir()), "")

@@ -4,7 +4,7 @@ anna.avatar/
   workspace.json   schema, id, source video's digest, conventions
   config.toml      settings per stage, the only file that a person edits
   source/          frames/ mattes/ head_mattes/ parsing/ normals/ landmarks.npz frames.jsonl video.json …
-  track/           params.npz cameras.json canonical.obj texture.png overlay.mp4 quality.json
+  track/           params.npz cameras.json canonical.obj texture.png overlay.mp4 normals/ quality.json
   avatars/NAME/    avatar.json model.safetensors checkpoints/ metrics.json eval.json previews/
   renders/ exports/ reports/ logs/
   .state/          a record per stage, lock, tmp
@@ -33,6 +33,7 @@ MATTES = "source/mattes"
 HEAD_MATTES = "source/head_mattes"
 PARSING = "source/parsing"
 NORMALS = "source/normals"
+HEAD_NORMALS = "track/normals"
 VALID = "source/valid.png"
 BACKGROUND = "source/background.png"
 LANDMARKS = "source/landmarks.npz"
