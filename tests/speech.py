@@ -98,20 +98,21 @@ def _head(frames: int, fps: float, rng: np.random.Generator) -> Array:
     extremes = [np.array([0, sign * YAW_DEG, 0]) for sign in (1, -1)] + [
         np.array([s * PITCH_DEG, 0, 0]) for s in (1, -1)
     ]
-    count = int(frames / fps / 0.75) + 2
-    spots = set(np.round(np.linspace(1, count - 2, len(extremes))).astype(int))
+    count = max(int(frames / fps / 0.85), 5)
+    spots = set(np.round(np.linspace(1, count - 1, len(extremes))).astype(int))
     pool = [extremes[i] for i in rng.permutation(len(extremes))]
     for i in range(1, count):
         mild = rng.uniform(-1, 1, 3) * np.array([0.6 * PITCH_DEG, 0.5 * YAW_DEG, ROLL_DEG])
         targets.append(pool.pop() + 0.25 * mild * [1, 0, 1] if i in spots and pool else mild)
     path, now = np.zeros((frames, 3)), 0.0
-    here = targets[0]
-    path[:] = here
-    for target in targets[1:]:
-        hold, move = rng.uniform(0.05, 0.35), rng.uniform(0.3, 0.55) + np.abs(target - here).max() / 120
-        t = np.clip((np.arange(frames) / fps - now - hold) / move, 0, 1)[:, None]
-        path += (target - here) * (10 * t**3 - 15 * t**4 + 6 * t**5)
-        here, now = target, now + hold + move
+    turns = np.abs(np.diff(targets, axis=0)).max(1)
+    hold = rng.uniform(0.05, 0.35, len(turns))
+    move = rng.uniform(0.3, 0.55, len(turns)) + turns / 120
+    fit = min(1.0, frames / fps / (hold + move).sum())  # all targets are reached before the clip ends
+    for step, wait, length in zip(np.diff(targets, axis=0), fit * hold, fit * move, strict=True):
+        t = np.clip((np.arange(frames) / fps - now - wait) / length, 0, 1)[:, None]
+        path += step * (10 * t**3 - 15 * t**4 + 6 * t**5)
+        now += wait + length
     nod = np.stack([_wander(frames, fps, 0.35, rng) for _ in range(3)], 1) * np.array([1.2, 1.2, 0.8])
     return np.radians(np.clip(path + nod, [-22, -YAW_DEG - 1, -18], [22, YAW_DEG + 1, 18]))
 

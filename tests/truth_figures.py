@@ -181,20 +181,20 @@ def _forward(params: HeadParams) -> Array:
     return np.asarray(turn[..., 2])
 
 
-def preprocessed(video: Path, size: int, context: RunContext | None = None) -> Workspace:
+def preprocessed(video: Path, settings: PreprocessSettings) -> Workspace:
     """The workspace beside a video, preprocessed by the product's own stage where that was not done before."""
     path = video.with_suffix(".avatar")
     if (path / layout.VIDEO).exists():
         return Workspace.open(path)
     workspace = Workspace.create(path)
-    settings = PreprocessSettings(video=str(video), size=size, workers=2)
-    preprocess_stage.run(workspace, settings, context or RunContext())
+    preprocess_stage.run(workspace, settings, RunContext())
     return workspace
 
 
 def track_clip(video: Path, size: int, refinements: Sequence[str] = ("none", "balanced")) -> list[Row]:
     """Track a filmed clip with each refinement, and compare it with its truth."""
-    workspace, truth = preprocessed(video, size), Truth.load(video.with_suffix(".npz"))
+    workspace = preprocessed(video, PreprocessSettings(video=str(video), size=size))
+    truth = Truth.load(video.with_suffix(".npz"))
     rows = []
     for refine in refinements:
         track_stage.run(workspace, TrackSettings(refine=refine), RunContext(resume=False))
