@@ -10,6 +10,7 @@ import numpy as np
 from headavatar.preprocess.background import Plate
 from headavatar.preprocess.edges import refine
 from headavatar.preprocess.masks import head_matte
+from headavatar.preprocess.normal_network import NormalNetwork
 from headavatar.preprocess.normals import face_normals, face_triangles
 from headavatar.preprocess.steady import REACH, steadied
 from headavatar.progress import Reporter
@@ -21,7 +22,14 @@ MADE = ("frames", "mattes", "head_mattes", "normals")
 
 
 def compose(
-    partial: Path, points: Array, detected: Array, valid: Array, plate: Plate | None, workers: int, reporter: Reporter
+    partial: Path,
+    points: Array,
+    detected: Array,
+    valid: Array,
+    plate: Plate | None,
+    normal_network: NormalNetwork | None,
+    workers: int,
+    reporter: Reporter,
 ) -> None:
     """Write `frames`, `mattes`, `head_mattes` and `normals` beside the raw ones.
 
@@ -31,6 +39,7 @@ def compose(
         detected: (N,) bool.
         valid: (size, size) bool; mattes are 0 elsewhere.
         plate: the clean plate, where there is one.
+        normal_network: what sees the face's normals; None takes those that the landmarks span.
         workers: threads.
         reporter: progress.
     """
@@ -52,7 +61,11 @@ def compose(
         matte, share = steadied(crops, masks, center)
         matte, frame = refine(crops[center], matte, plate)
         head = head_matte(matte, share, points[index] if detected[index] else None)
-        normals = face_normals(points[index], size) if detected[index] else np.zeros((size, size, 3), np.uint8)
+        normals = np.zeros((size, size, 3), np.uint8)
+        if detected[index] and normal_network is not None:
+            normals = normal_network.run(crops[center], points[index], matte * valid)
+        elif detected[index]:
+            normals = face_normals(points[index], size)
         pictures = (frame, _bytes(matte * valid), _bytes(head * valid), normals)
         for target, picture in zip(targets, pictures, strict=True):
             atomic.write_image(target, picture, sync=False)

@@ -77,9 +77,7 @@ def refine(frame: Array, matte: Array, plate: Plate | None) -> tuple[Array, Arra
     return refined, result
 
 
-def _nearby(
-    image: Array, certain: Array, rows: Array, columns: Array, width: float
-) -> tuple[Array, Array]:
+def _nearby(image: Array, certain: Array, rows: Array, columns: Array, width: float) -> tuple[Array, Array]:
     """Certain foreground colours around pixels: (K, N, 3), and whether each was found (K, N)."""
     smooth = _local_mean(image, certain, width / 3)
     height, length = certain.shape

@@ -41,9 +41,7 @@ def onnx_session(model: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise EnvironmentFault(
-            "onnxruntime cannot be loaded", why=str(error), fix="pip install onnxruntime"
-        ) from error
+        raise EnvironmentFault("onnxruntime cannot be loaded", why=str(error), fix="pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from headavatar.pretrained import cache
+from headavatar.pretrained.catalog import FACE_NORMALS
 from headavatar.workspace.stages import StageSpec, setting
 
 MINIMUM_USABLE_FRAMES = 24
@@ -37,6 +39,10 @@ class PreprocessSettings:
         "mediapipe", "landmarks: MediaPipe's alone, corrected by face-alignment's 68 by confidence, or moved to these",
         choices=("mediapipe", "both", "face-alignment"), added_later=True,
     )  # fmt: skip
+    normals: str = setting(
+        "landmarks", "normals of the face: spanned by its landmarks, or a network's that `models add` took in",
+        choices=("landmarks", "network"), added_later=True,
+    )  # fmt: skip
     workers: int = setting(0, "threads that run networks; 0 takes one per core, four at most", changes_result=False)
 
 
@@ -54,6 +60,12 @@ def models(settings: PreprocessSettings) -> tuple[str, ...]:
     return ("face_landmarker", matting, *parsing)
 
 
+def inputs(settings: PreprocessSettings) -> tuple[str, ...]:
+    """The files from outside that these settings read."""
+    added = (str(cache.location(FACE_NORMALS)),) if settings.normals == "network" else ()
+    return (settings.video, settings.masks, *added)
+
+
 STAGE = StageSpec(
     name="preprocess",
     version=1,
@@ -61,5 +73,5 @@ STAGE = StageSpec(
     run="headavatar.preprocess.stage:run",
     presets=PRESETS,
     models=models,
-    inputs=lambda settings: (settings.video, settings.masks),
+    inputs=inputs,
 )

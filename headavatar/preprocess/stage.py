@@ -22,6 +22,7 @@ from headavatar.preprocess.background import clean_plate
 from headavatar.preprocess.compose import compose
 from headavatar.preprocess.fusion import fused
 from headavatar.preprocess.landmarks import follow_subject
+from headavatar.preprocess.normal_network import NormalNetwork
 from headavatar.preprocess.scan import scan
 from headavatar.preprocess.settings import MINIMUM_USABLE_FRAMES, PreprocessSettings, models
 from headavatar.pretrained.fetch import fetch
@@ -58,6 +59,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     info = decode.probe(video, settings.fps)
     networks_at = {name: fetch(name, context.reporter) for name in models(settings)}
     detector = second_opinion(settings, context.reporter)
+    normal_network = NormalNetwork() if settings.normals == "network" else None
     partial = workspace.partial_dir("preprocess")
     selection = decode.Selection(settings.start, settings.every, settings.max_frames)
     clock = _Clock()
@@ -104,7 +106,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
         clock.lap("68 points")
     if not complete:
         plate = clean_plate(partial, len(seen), valid)
-        compose(partial, points, detected, valid, plate, workers, context.reporter)
+        compose(partial, points, detected, valid, plate, normal_network, workers, context.reporter)
         if plate is not None:
             atomic.write_image(partial / BACKGROUND, plate.image)
         clock.lap("compose")
@@ -133,7 +135,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
             "digest": content_digest(video), "width": info.width, "height": info.height, "fps": info.fps,
             "duration_s": info.duration_s, "rotation": info.rotation, "crop": [square.x, square.y, square.side],
             "size": square.size, "frames": len(seen), "start_s": settings.start, "every": settings.every,
-            "codec": info.codec,
+            "codec": info.codec, **({"normals": "network"} if normal_network is not None else {}),
         },
     )  # fmt: skip
     clock.lap("write")

@@ -24,9 +24,7 @@ CUT_SHARE = 0.03
 """A face with more than this share of its landmarks outside the picture is cut off."""
 
 
-def judge(
-    points: Array, comparable: Array, sharpness: Array, crop: Crop, picture: tuple[int, int]
-) -> list[str]:
+def judge(points: Array, comparable: Array, sharpness: Array, crop: Crop, picture: tuple[int, int]) -> list[str]:
     """Say of each frame why it cannot be used.
 
     Args:

