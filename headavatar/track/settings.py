@@ -52,9 +52,9 @@ class OutlineWeights:
         hair_least_m, hair_usual_m: hair's thickness.
     """
 
-    place: float = 1.0
-    believed: float = 0.02
-    neck: float = 0.25
+    place: float = 0.25
+    believed: float = 0.005
+    neck: float = 0.06
     spacing_px: float = 3.0
     robust: float = 8.0
     reach: float = 25.0
@@ -64,46 +64,62 @@ class OutlineWeights:
 
 @dataclass(frozen=True)
 class PhotometricStep:
-    """One round of photometric refinement: colors are gathered anew, then rigid poses move.
+    """One sub-stage of aligning the head to the picture, in which colors are gathered and what may move moves.
+
+    A surfel whose color is off by `robust` costs 1; so do, before they fade, landmarks off by one percent of the eyes'
+    distance.
 
     Attributes:
         name: shown while it runs.
+        moves: "pose", the rigid poses of all frames; "person", identity, focal length and the keyframes' poses and
+            expressions; "all", poses and expressions of all frames.
         scale: of the pictures, 1 is full working size.
         blur_px: standard deviation of the blur at that scale.
         iterations: Gauss-Newton steps.
         robust: color residual, of 1, beyond which a point's pull falls.
-        anchor: share of the landmarks' information that is kept.
-        smooth_rotation, smooth_translation: as in `LandmarkWeights`.
+        landmarks: share of the landmarks' say that is left.
+        relief: surfels may rise from the mesh, by parallax.
+        score, sparsity, identity, smooth_rotation, smooth_translation, smooth_expression: as in `LandmarkWeights`.
     """
 
     name: str
+    moves: str
     scale: float
     blur_px: float
     iterations: int
     robust: float = 0.08
-    anchor: float = 0.02
+    landmarks: float = 0.02
+    relief: bool = True
+    score: float = 6.0
+    sparsity: float = 0.4
+    identity: float = 0.5
     smooth_rotation: float = 3e5
     smooth_translation: float = 1e7
+    smooth_expression: float = 5.0
 
 
 REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     "none": (),
     "fast": (
-        PhotometricStep("coarse", 0.5, 1.5, 3),
-        PhotometricStep("fine", 1.0, 1.0, 2),
+        PhotometricStep("coarse poses", "pose", 0.5, 1.5, 4),
+        PhotometricStep("expressions", "all", 0.5, 1.0, 3, robust=0.05, landmarks=0.02),
     ),
     "balanced": (
-        PhotometricStep("coarse", 0.5, 1.5, 4),
-        PhotometricStep("fine", 1.0, 1.0, 3),
+        PhotometricStep("coarse poses", "pose", 0.5, 1.5, 5),
+        PhotometricStep("person", "person", 0.5, 1.0, 4, robust=0.05, landmarks=0.005),
+        PhotometricStep("expressions", "all", 0.5, 1.0, 3, robust=0.05, landmarks=0.01),
+        PhotometricStep("fine", "all", 1.0, 0.8, 4, robust=0.03, landmarks=0.005),
     ),
     "quality": (
-        PhotometricStep("coarse", 0.5, 1.5, 4),
-        PhotometricStep("fine", 1.0, 1.5, 4),
-        PhotometricStep("sharp", 1.0, 0.8, 4),
-        PhotometricStep("sharper", 1.0, 0.6, 4),
+        PhotometricStep("coarse poses", "pose", 0.5, 1.5, 6),
+        PhotometricStep("person", "person", 0.5, 1.0, 5, robust=0.05, landmarks=0.005),
+        PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005),
+        PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.002),
+        PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002),
+        PhotometricStep("sharp", "all", 1.0, 0.6, 4, robust=0.03, landmarks=0.002),
     ),
 }
-"""The rounds of photometric refinement that `refine` names."""
+"""The sub-stages of photometric refinement that `refine` names."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,7 @@ class TrackSettings:
     """What `track` can be told."""
 
     refine: str = setting(
-        "balanced", "Rounds of sharpening the head's pose by the picture itself.", choices=tuple(REFINEMENTS)
+        "balanced", "How far poses, expressions and the person are aligned to the picture itself.", choices=tuple(REFINEMENTS)
     )
     field_of_view_deg: float = setting(
         45.0, "Field of view of the uncropped video's longer side, degrees: what is believed before anything is seen."
@@ -120,7 +136,8 @@ class TrackSettings:
     outline_keyframes: int = setting(
         32, "Frames, of those, whose outline ears and skull follow; with 0 landmarks alone shape the head."
     )
-    surfels: int = setting(6000, "Points of the head's surface that poses are sharpened by.")
+    surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.")
+    person_keyframes: int = setting(48, "Frames, of the keyframes, that the person is aligned to the picture in.")
     texture_size: int = setting(512, "Side of the texture, pixels.")
     texture_frames: int = setting(96, "Frames, all from the training part, that the texture is gathered from.")
     head: str = setting(
@@ -133,9 +150,9 @@ class TrackSettings:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"refine": "fast", "keyframes": 64, "outline_keyframes": 24, "surfels": 4000, "texture_frames": 48},
+    "fast": {"refine": "fast", "keyframes": 64, "outline_keyframes": 24, "surfels": 3000, "texture_frames": 48},
     "balanced": {},
-    "quality": {"refine": "quality", "keyframes": 160, "surfels": 10000, "texture_size": 1024, "texture_frames": 200},
+    "quality": {"refine": "quality", "keyframes": 160, "surfels": 6000, "texture_size": 1024, "texture_frames": 200},
 }
 
 
