@@ -65,22 +65,24 @@ def write(folder: Path, recording: Recording, progress: Callable[[], None]) -> l
         (folder / name).mkdir(parents=True)
     camera, params = recording.camera, recording.params
     rotation = axis_angle_to_matrix_np(params.rotation)
+    expression = recording.native.get("expr", params.expression)
     rows = []
     for frame in range(len(recording)):
         name = f"{frame:05d}"
         pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = rotation[frame], params.translation[frame]
+        pose[:3, :3] = rotation[frame]
+        pose[:3, 3] = params.translation[frame] + rotation[frame] @ recording.shift
         pictures.save(folder / "images" / f"{name}.png", recording.images[frame], recording.mattes[frame])
         still = (recording.vertices[frame] - pose[:3, 3]) @ pose[:3, :3]
         (folder / "meshes" / f"{name}.obj").write_text(_obj(still, recording.faces))
-        np.savetxt(folder / "flame" / "exp" / f"{name}.txt", params.expression[frame], fmt="%.8f")
+        np.savetxt(folder / "flame" / "exp" / f"{name}.txt", expression[frame], fmt="%.8f")
         rows.append({
             "transform_matrix": np.linalg.inv(camera.world_to_camera @ pose).tolist(),
             "file_path": f"images/{name}.png", "mesh_path": f"meshes/{name}.obj", "exp_path": f"flame/exp/{name}.txt",
             "depth_path": f"depth/{name}.png", "seg_mask_path": f"seg_mask/{name}.png",
         })  # fmt: skip
         progress()
-    (folder / "canonical.obj").write_text(_obj(recording.rest, recording.faces))
+    (folder / "canonical.obj").write_text(_obj(recording.rest - recording.shift, recording.faces))
     K, w, h = camera.K, camera.width, camera.height
     angles = [2 * float(np.arctan(side / (2 * focal))) for side, focal in ((w, K[0, 0]), (h, K[1, 1]))]
     shared = {

@@ -152,6 +152,7 @@ class Recording:
         head_model: whose coefficients the parameters are.
         held_out: (T,) bool.
         native: parameters in the terms of the layout's own head model, as in `Imported`, where they are known.
+        shift: (3,) from that model's space to our head space, metres.
     """
 
     images: Sequence[Array]
@@ -165,6 +166,7 @@ class Recording:
     head_model: str
     held_out: Array
     native: Mapping[str, Array] = field(default_factory=dict)
+    shift: Array = field(default_factory=lambda: np.zeros(3))
 
     def __len__(self) -> int:
         return len(self.params)

@@ -11,6 +11,7 @@ import torch
 
 from headavatar.dialects import layouts
 from headavatar.dialects.recording import Recording
+from headavatar.head import added, flame
 from headavatar.head.model import HeadModel
 from headavatar.scene import Array, Clip, HeadParams, Split
 
@@ -39,15 +40,28 @@ class PosedHeads(Sequence[Array]):
     @overload
     def __getitem__(self, index: slice) -> PosedHeads: ...
     def __getitem__(self, index: Any) -> Any:
-        one = self.params[index]
         if isinstance(index, slice):
-            return PosedHeads(self.head, one)
+            return PosedHeads(self.head, self.params[index])
+        one = self.params[range(len(self))[index]]
         parts = (
             torch.as_tensor(part)
             for part in (one.expression, one.rotation, one.translation, one.neck, one.jaw, one.eyes)
         )
         with torch.no_grad():
             return self.head.posed(torch.as_tensor(one.identity), *parts)[0].double().numpy()
+
+
+def _native(head: HeadModel, params: HeadParams) -> dict[str, Any]:
+    """The clip in FLAME's own terms where it was tracked with FLAME."""
+    if head.name == "embedded" or str(added.native_arrays(head.name)["kind"]) != "flame":
+        return {}
+    model = flame.load(head.name)
+    own = flame.convert_back(model, head, params)
+    native = {
+        "shape": own.shape, "expr": own.expression, "rotation": own.global_pose, "translation": own.translation,
+        "neck_pose": own.neck, "jaw_pose": own.jaw, "eyes_pose": own.eyes,
+    }  # fmt: skip
+    return {"native": native, "shift": model.shift}
 
 
 def write(
@@ -75,7 +89,7 @@ def write(
     recording = Recording(
         images=clip.images[frames.start : frames.stop], mattes=clip.mattes[frames.start : frames.stop],
         camera=clip.camera, params=params, vertices=PosedHeads(head, params), faces=head.faces.numpy(), rest=still,
-        landmarks=clip.landmarks[chosen], head_model=head.name, held_out=held,
+        landmarks=clip.landmarks[chosen], head_model=head.name, held_out=held, **_native(head, params),
     )  # fmt: skip
     files = layouts.write(name, folder, recording, progress)
     meaning = "" if recording.native else NOT_FLAME

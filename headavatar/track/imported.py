@@ -57,18 +57,20 @@ _FIXED = 1e12
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the figures of an imported track say.
+    """What an imported track says besides the track.
 
     Attributes:
         summary: joins the stage's.
         wrong: why a convention seems to be wrong, a line each.
+        joints: neck_pose and jaw_pose (T, 3), eyes_pose (T, 6), as params.npz has them; only those that are known.
     """
 
     summary: dict[str, object]
     wrong: list[str]
+    joints: dict[str, Array]
 
 
-NOTHING = Verdict({}, [])
+NOTHING = Verdict({}, [], {})
 """Of a track that is not imported."""
 
 
@@ -103,7 +105,7 @@ def run(
     verdict = judge(found, known, float(errors[rows].mean()), float(done["turned_deg"]), float(done["scale"]), covered)
     for line in verdict.wrong:
         reporter.warn(line)
-    return track, verdict
+    return track, replace(verdict, joints=joints(found, known, done["turn"]))
 
 
 def matched(workspace: Workspace, inputs: Inputs, found: Imported) -> tuple[Array, Imported]:
@@ -173,7 +175,7 @@ def fit(
     return {
         "identity": person.identity.numpy(), "offset": person.offset.numpy(), "rotation": motion.rotation.numpy(),
         "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
-        "turned_deg": np.array(placed.turned_deg), "scale": np.array(placed.scale), "vectors": placed.vectors,
+        "turn": placed.turn, "turned_deg": np.array(placed.turned_deg), "scale": np.array(placed.scale),
     }  # fmt: skip
 
 
@@ -286,4 +288,12 @@ def judge(
         summary["expression_residual_mm"] = round(known.residual_mm, 3)
     if covered is not None:
         summary["mesh_cover"] = round(covered, 4)
-    return Verdict(summary, wrong)
+    return Verdict(summary, wrong, {})
+
+
+def joints(found: Imported, known: Native | None, turn: Array) -> dict[str, Array]:
+    """What the folder says of the joints in terms of our head, whose axes `turn` (3, 3) takes to the folder's."""
+    parts: dict[str, Array | None] = {"jaw_pose": known and known.jaw, "eyes_pose": known and known.eyes}
+    if "neck_pose" in found.native:
+        parts["neck_pose"] = found.native["neck_pose"] @ turn
+    return {key: np.asarray(value, np.float32) for key, value in parts.items() if value is not None}

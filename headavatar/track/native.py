@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headavatar.dialects.recording import Imported
 from headavatar.head import HeadModel, added, flame
+from headavatar.scene import Array
 from headavatar.track.placement import Placement
 
 
@@ -22,12 +23,15 @@ class Native:
         identity: (S,), or None where the folder does not say it.
         expression: (T, E), or None.
         residual_mm: what ARKit's coefficients cannot say of the expressions, root mean square over the face.
+        jaw, eyes: (T, 3) and (T, 6) rotations that they leave over, or None.
     """
 
     placement: Placement
     identity: Tensor | None = None
     expression: Tensor | None = None
     residual_mm: float = 0.0
+    jaw: Array | None = None
+    eyes: Array | None = None
 
 
 def understood(head: HeadModel, found: Imported) -> Native | None:
@@ -58,5 +62,5 @@ def understood(head: HeadModel, found: Imported) -> Native | None:
     )
     return Native(
         placement, torch.from_numpy(converted.params.identity), torch.from_numpy(converted.params.expression),
-        float(converted.residual_mm.mean()),
+        float(converted.residual_mm.mean()), converted.params.jaw, converted.params.eyes,
     )  # fmt: skip

@@ -22,6 +22,9 @@ from headavatar.track.settings import TrackSettings
 from headavatar.track.solve import Track
 from headavatar.workspace import Workspace, atomic, layout
 
+JOINTS = {"neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6}
+"""Rotations in params.npz, at rest unless a folder gives them, and their sizes."""
+
 GATE_LANDMARK_NME = 0.03
 """Above this mean landmark error `--strict` refuses the track."""
 
@@ -51,7 +54,7 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         else:
             track, said = imported.run(workspace, head, clip, settings, context.reporter, keep)
         skin = keep("texture", lambda: _texture(head, clip, track, settings))
-        summary = _write(workspace, head, clip, track, skin, context) | said.summary
+        summary = _write(workspace, head, clip, track, skin, said.joints, context) | said.summary
     seconds = time.perf_counter() - began
     summary |= {"seconds": round(seconds, 2), "fps": round(len(clip) / seconds, 2)}
     if wrong := _wrong(summary) + said.wrong:
@@ -89,7 +92,13 @@ def _texture(head: HeadModel, clip: Inputs, track: Track, settings: TrackSetting
 
 
 def _write(
-    workspace: Workspace, head: HeadModel, clip: Inputs, track: Track, skin: dict[str, Array], context: RunContext
+    workspace: Workspace,
+    head: HeadModel,
+    clip: Inputs,
+    track: Track,
+    skin: dict[str, Array],
+    joints: dict[str, Array],
+    context: RunContext,
 ) -> dict[str, Any]:
     motion, frames = track.motion, len(track.kept)
     workspace.write_npz(
@@ -98,9 +107,7 @@ def _write(
         expr=motion.expression.numpy(),
         rotation=matrix_to_axis_angle(motion.rotation.double()).float().numpy(),
         translation=motion.translation.numpy(),
-        neck_pose=np.zeros((frames, 3), np.float32),
-        jaw_pose=np.zeros((frames, 3), np.float32),
-        eyes_pose=np.zeros((frames, 6), np.float32),
+        **{name: joints.get(name, np.zeros((frames, size), np.float32)) for name, size in JOINTS.items()},
         frame_idx=clip.frame_idx[track.kept],
         landmark_offset=track.person.offset.numpy(),
         head_model=np.array(head.name),
