@@ -32,18 +32,20 @@ def register(app: typer.Typer) -> None:
         size: Size = None,
         fps: Fps = None,
     ) -> None:
-        """Take camera and head poses that VHAP, INSTA, IMavatar or metrical-tracker found, instead of tracking."""
+        """Take camera and head poses, and all else where FLAME was added, from what another tracker wrote."""
         from headavatar.cli import session
         from headavatar.dialects import layouts
+        from headavatar.pretrained import cache
 
         root = Path(video_path(folder))
         found = layouts.read(layout, root)
+        head = "flame" if "expr" in found.native and "flame" in cache.head_models() else None
         given = {"max_frames": max_frames, "every": every, "size": size, "fps": fps, "masks": found.mask_source}
         wanted = session.requests(
             common,
             {
                 "preprocess": {"video": found.picture_source, **given},
-                "track": {"imported_from": layout, "imported_folder": str(root)},
+                "track": {"head": head, "imported_from": layout, "imported_folder": str(root)},
             },
         )
         place = out or common.workspace or f"{root.name}.avatar"

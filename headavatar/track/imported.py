@@ -293,7 +293,7 @@ def judge(
 
 def joints(found: Imported, known: Native | None, turn: Array) -> dict[str, Array]:
     """What the folder says of the joints in terms of our head, whose axes `turn` (3, 3) takes to the folder's."""
-    parts: dict[str, Array | None] = {"jaw_pose": known and known.jaw, "eyes_pose": known and known.eyes}
+    parts = {"jaw_pose": known.jaw, "eyes_pose": known.eyes} if known else {}
     if "neck_pose" in found.native:
         parts["neck_pose"] = found.native["neck_pose"] @ turn
     return {key: np.asarray(value, np.float32) for key, value in parts.items() if value is not None}
