@@ -176,6 +176,15 @@ class LandmarkFit:
         self.expressions = len(self.surface.expression_basis)
         self.size = RIGID + self.expressions
 
+    def faded(self, share: float, score: float, sparsity: float, identity: float) -> LandmarkFit:
+        """The same cost with a share of the landmarks' trust and other priors; see `LandmarkWeights`."""
+        weights = replace(self.weights, score=score, sparsity=sparsity, identity=identity)
+        return LandmarkFit(self.model.faded(share), self.seen, weights, self.focal_prior)
+
+    def fit_offset(self, person: Person, motion: Motion, frames: Tensor) -> Person:
+        """The same person with the landmarks' offsets that fit the given frames (n,) best."""
+        return replace(person, offset=self._fit_offset(person, motion[frames], self.seen[frames]))
+
     def unit_px(self, motion: Motion, focal: float) -> Tensor:
         """(T,) one percent of the outer eye corners' distance as it would look from the front, pixels."""
         left, right = self.surface.template[list(OUTER_EYE_CORNERS)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ OVAL = (
 
 IRISES = tuple(range(468, 478))
 
+_UNCOLORED = 0.05
+
 
 @dataclass(frozen=True)
 class LandmarkModel:
@@ -47,6 +49,15 @@ class LandmarkModel:
     weights: Tensor
     pairs: Tensor
     pair_weight: float = 4.0
+
+    def faded(self, share: float) -> LandmarkModel:
+        """The same with less trust in all that the picture's colors say better.
+
+        Irises, and the gaps of lids and lips, have no colors of their own to go by and keep more.
+        """
+        weights = self.weights * share
+        weights[list(IRISES)] = self.weights[list(IRISES)] * max(share, _UNCOLORED)
+        return replace(self, weights=weights, pair_weight=self.pair_weight * max(share, _UNCOLORED))
 
     @staticmethod
     def of(head: HeadModel) -> LandmarkModel:

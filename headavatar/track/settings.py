@@ -63,6 +63,28 @@ class OutlineWeights:
 
 
 @dataclass(frozen=True)
+class OffsetWeights:
+    """Weights of the static offset, where a place of the outline that is off as above costs 1, and shifts are in mm.
+
+    Attributes:
+        smooth: squared difference of a vertex's shift from its neighbors' mean.
+        mirror: squared difference from its mirror image's.
+        magnitude: squared shift.
+        still: the same where the surface has to stay.
+        reach, robust: as in `OutlineWeights`; hair stands far off.
+        iterations: Gauss-Newton steps.
+    """
+
+    smooth: float = 30.0
+    mirror: float = 0.1
+    magnitude: float = 0.002
+    still: float = 100.0
+    reach: float = 30.0
+    robust: float = 40.0
+    iterations: int = 4
+
+
+@dataclass(frozen=True)
 class PhotometricStep:
     """One sub-stage of aligning the head to the picture, in which colors are gathered and what may move moves.
 
@@ -127,7 +149,9 @@ class TrackSettings:
     """What `track` can be told."""
 
     refine: str = setting(
-        "balanced", "How far poses, expressions and the person are aligned to the picture itself.", choices=tuple(REFINEMENTS)
+        "balanced",
+        "How far poses, expressions and the person are aligned to the picture itself.",
+        choices=tuple(REFINEMENTS),
     )
     field_of_view_deg: float = setting(
         45.0, "Field of view of the uncropped video's longer side, degrees: what is believed before anything is seen."
@@ -140,9 +164,7 @@ class TrackSettings:
     person_keyframes: int = setting(48, "Frames, of the keyframes, that the person is aligned to the picture in.")
     texture_size: int = setting(512, "Side of the texture, pixels.")
     texture_frames: int = setting(96, "Frames, all from the training part, that the texture is gathered from.")
-    head: str = setting(
-        "embedded", "Head model: embedded, or the name of one that `headavatar models add` read."
-    )
+    head: str = setting("embedded", "Head model: embedded, or the name of one that `headavatar models add` read.")
     imported_from: str = setting(
         "none", "Layout of the folder that gives camera and poses; none finds them.", choices=("none", *layouts.NAMES)
     )

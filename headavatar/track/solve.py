@@ -1,4 +1,4 @@
-"""The track of a clip, step by step: landmarks, then rounds of sharpening by the picture, then the texture.
+"""The track of a clip, step by step: landmarks, outlines, alignment to the picture, then the texture.
 
 Each step's result is kept as plain arrays, so that a run that was interrupted goes on from the last one.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from headavatar.progress import Reporter
 from headavatar.scene import Array, Camera
 from headavatar.track import measure, shape, texture, verdicts
 from headavatar.track.inputs import Inputs, training_frames
-from headavatar.track.landmark_fit import RIGID, LandmarkFit, Motion, Observation, Person, initial_motion, keyframes
+from headavatar.track.landmark_fit import LandmarkFit, Motion, Observation, Person, initial_motion, keyframes
 from headavatar.track.landmark_model import LandmarkModel
-from headavatar.track.photometric import Anchor, PhotometricFit, Pictures
-from headavatar.track.settings import REFINEMENTS, LandmarkWeights, OutlineWeights, TrackSettings
+from headavatar.track.photometric import PhotometricFit
+from headavatar.track.pictures import Pictures
+from headavatar.track.relief import Relief
+from headavatar.track.settings import REFINEMENTS, LandmarkWeights, OutlineWeights, PhotometricStep, TrackSettings
 from headavatar.track.surfels import Surfels
 
 PERSON_ITERATIONS = 8
@@ -42,10 +45,9 @@ class Track:
         train: (T,) bool, frames that gave identity and texture.
         person, motion: what was fitted.
         camera: at the crop's size.
-        information: (T, 6, 6) how well the landmarks hold each pose.
-        landmark_motion: the motion before the picture sharpened it.
+        landmark_motion: the motion before it was aligned to the picture.
         errors: (n,) landmark errors of all inputs, rejected ones too.
-        rounds: PSNR of the surfels on training and other frames, per round.
+        rounds: PSNR of the surfels on training and other frames, per sub-stage.
     """
 
     kept: Array
@@ -81,47 +83,34 @@ def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter
         if accepted.all() or attempt == REJECTIONS:
             break
         kept = kept[accepted]
-    information = _marginal(fit.assemble(person, motion, seen, with_person=False).blocks)
     return {
         "kept": kept, "train": train, "errors": errors, "identity": person.identity.numpy(),
         "offset": person.offset.numpy(), "focal": np.array(person.focal), "rotation": motion.rotation.numpy(),
         "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
-        "information": information.numpy(),
     }  # fmt: skip
 
 
 def outlines(head: HeadModel, inputs: Inputs, first: dict[str, Array], settings: TrackSettings) -> dict[str, Array]:
     """Fit the person to the outlines of keyframes too, of which landmarks know nothing, then the motion to that."""
     kept, person, motion = first["kept"], _person(first), _motion(first)
-    seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
-    fit = LandmarkFit(LandmarkModel.of(head), seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
+    fit = _landmark_fit(head, inputs, kept)
     candidates = torch.from_numpy(np.flatnonzero(first["train"]))
-    frames = keyframes(seen, candidates, motion.rotation, settings.keyframes)
-    rows = torch.searchsorted(frames, keyframes(seen, frames, motion.rotation, settings.outline_keyframes))
-    parsing = inputs.parsing[kept[frames[rows].numpy()]]
-    view = shape.View.of(rows, parsing, inputs.valid, seen.center, inputs.size)
+    frames = keyframes(fit.seen, candidates, motion.rotation, settings.keyframes)
+    view = _outline_view(inputs, kept, fit, frames, motion, settings)
     person = shape.refine_person(head, fit, frames, person, motion, view, OutlineWeights(), OUTLINE_ITERATIONS)
     motion = fit.fit_motion(person, motion, SETTLE_ITERATIONS)
     errors = first["errors"].copy()
-    errors[kept], _ = measure.landmark_error(head, person, motion, seen.center, inputs.landmarks[kept])
-    information = _marginal(fit.assemble(person, motion, seen, with_person=False).blocks)
-    return first | {
-        "errors": errors, "identity": person.identity.numpy(), "offset": person.offset.numpy(),
-        "focal": np.array(person.focal), "rotation": motion.rotation.numpy(),
-        "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
-        "information": information.numpy(),
-    }  # fmt: skip
+    errors[kept], _ = measure.landmark_error(head, person, motion, fit.seen.center, inputs.landmarks[kept])
+    return _arrays(first, person, motion) | {"errors": errors}
 
 
-def settle(head: HeadModel, inputs: Inputs, kept: Array, person: Person, motion: Motion) -> dict[str, Array]:
-    """Fit the expressions to the landmarks once more, under poses that the picture has settled."""
-    seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
-    fit = LandmarkFit(LandmarkModel.of(head), seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
-    motion = fit.fit_motion(person, motion, SETTLE_ITERATIONS, posed=True)
-    return {
-        "rotation": motion.rotation.numpy(), "translation": motion.translation.numpy(),
-        "expression": motion.expression.numpy(),
-    }  # fmt: skip
+def _outline_view(
+    inputs: Inputs, kept: Array, fit: LandmarkFit, frames: Tensor, motion: Motion, settings: TrackSettings
+) -> shape.View:
+    """The outlines of those of the `frames` (n,) that differ most."""
+    rows = torch.searchsorted(frames, keyframes(fit.seen, frames, motion.rotation, settings.outline_keyframes))
+    parsing = inputs.parsing[kept[frames[rows].numpy()]]
+    return shape.View.of(rows, parsing, inputs.valid, fit.seen.center, inputs.size)
 
 
 def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Reporter, seed: int, keep: Keep) -> Track:
@@ -141,33 +130,73 @@ def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Repo
         first = keep("outlines", lambda: outlines(head, inputs, by_landmarks, settings))
     person, start = _person(first), _motion(first)
     kept, train = first["kept"], first["train"]
+    state, rounds = first, []
+    steps = REFINEMENTS[settings.refine]
+    alignment = Alignment(head, inputs, first, settings, seed)
+    with reporter.task("aligning to the picture", len(steps)) as task:
+        for number, step in enumerate(steps):
+            state = keep(f"photometric_{number}", partial(alignment.step, state, step))
+            rounds.append(_round(step.name, state, train))
+            task.advance(psnr=rounds[-1].get("psnr_held", rounds[-1]["psnr_train"]))
+    person = _person(state)
+    return Track(kept, train, person, _motion(state), camera_of(inputs, person), start, first["errors"], rounds)
+
+
+class Alignment:
+    """The photometric sub-stages of one clip, each from the arrays that the one before left.
+
+    Args:
+        head: the head model.
+        inputs: the clip.
+        first: what landmarks and outlines gave.
+        settings: of the stage.
+        seed: of the surfels' places.
+    """
+
+    def __init__(
+        self, head: HeadModel, inputs: Inputs, first: dict[str, Array], settings: TrackSettings, seed: int
+    ) -> None:
+        self.head, self.inputs, self.first, self.settings, self.seed = head, inputs, first, settings, seed
+        self.kept = first["kept"]
+
+    @cached_property
+    def fit(self) -> PhotometricFit:
+        """Made when the first sub-stage runs, since an interrupted run may have none left to do."""
+        person, inputs = _person(self.first), self.inputs
+        surfels = Surfels.scatter(self.head, person.identity, self.settings.surfels, self.seed)
+        pictures = pictures_of(inputs, self.kept, camera_of(inputs, person))
+        train = torch.from_numpy(self.first["train"])
+        return PhotometricFit(
+            self.head, surfels, Relief(surfels), pictures, train, _landmark_fit(self.head, inputs, self.kept),
+            person.focal,
+        )  # fmt: skip
+
+    def step(self, state: dict[str, Array], step: PhotometricStep) -> dict[str, Array]:
+        """One sub-stage."""
+        fit = self.fit
+        person, motion = _person(state), _motion(state)
+        if "relief" in state:
+            fit.relief.height = torch.from_numpy(state["relief"]).clone()
+        train = torch.nonzero(fit.train)[:, 0]
+        frames, extra = None, None
+        if step.moves == "person":
+            frames = keyframes(fit.landmarks.seen, train, motion.rotation, self.settings.person_keyframes)
+            if self.settings.outline_keyframes:
+                view = _outline_view(self.inputs, self.kept, fit.landmarks, frames, motion, self.settings)
+                extra = shape.OutlineTerm(self.head, view, OutlineWeights(), fit.landmarks.unit_px).add
+        outcome = fit.run(person, motion, step, frames, extra)
+        person = fit.landmarks.fit_offset(outcome.person, outcome.motion, train)
+        return _arrays(self.first, person, outcome.motion) | {
+            "relief": fit.relief.height.numpy(), "frames": outcome.frames.numpy(),
+            "before": outcome.before.numpy(), "psnr": outcome.after.numpy(),
+        }  # fmt: skip
+
+
+def camera_of(inputs: Inputs, person: Person) -> Camera:
+    """The clip's camera, with the focal length that was found."""
     K = inputs.prior.K.copy()
     K[0, 0] = K[1, 1] = person.focal
-    camera = Camera(K=K, width=inputs.size, height=inputs.size)
-    steps = REFINEMENTS[settings.refine]
-    motion, rounds = start, []
-    fit: PhotometricFit | None = None
-    with reporter.task("sharpening poses", len(steps)) as task:
-        for number, step in enumerate(steps):
-
-            def sharpen(motion: Motion = motion, step=step) -> dict[str, Array]:  # type: ignore[no-untyped-def]
-                nonlocal fit
-                if fit is None:
-                    anchor = Anchor(start, torch.from_numpy(first["information"]))
-                    fit = _photometric(head, inputs, kept, train, person, camera, anchor, settings.surfels, seed)
-                moved, psnr_before, psnr = fit.run(motion, step)
-                return {
-                    "rotation": moved.rotation.numpy(), "translation": moved.translation.numpy(),
-                    "expression": moved.expression.numpy(), "before": psnr_before.numpy(), "psnr": psnr.numpy(),
-                }  # fmt: skip
-
-            result = keep(f"photometric_{number}", sharpen)
-            motion = _motion(result)
-            rounds.append(_round(step.name, result, train))
-            task.advance(psnr=rounds[-1]["psnr_held"])
-    if steps:
-        motion = _motion(keep("settled", lambda: settle(head, inputs, kept, person, motion)))
-    return Track(kept, train, person, motion, camera, start, first["errors"], rounds)
+    return Camera(K=K, width=inputs.size, height=inputs.size)
 
 
 def gather_texture(head: HeadModel, inputs: Inputs, track: Track, settings: TrackSettings) -> texture.Texture:
@@ -188,15 +217,17 @@ def pictures_of(inputs: Inputs, kept: Array, camera: Camera) -> Pictures:
     )  # fmt: skip
 
 
-def _photometric(
-    head: HeadModel, inputs: Inputs, kept: Array, train: Array, person: Person, camera: Camera, anchor: Anchor,
-    surfels: int, seed: int,
-) -> PhotometricFit:  # fmt: skip
-    rest = head.vertices(person.identity, torch.zeros(1, len(head.expression_names)))[0]
-    return PhotometricFit(
-        Surfels.scatter(head, person.identity, surfels, seed), pictures_of(inputs, kept, camera), rest, head.faces,
-        torch.from_numpy(train), anchor,
-    )  # fmt: skip
+def _landmark_fit(head: HeadModel, inputs: Inputs, kept: Array) -> LandmarkFit:
+    seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
+    return LandmarkFit(LandmarkModel.of(head), seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
+
+
+def _arrays(first: dict[str, Array], person: Person, motion: Motion) -> dict[str, Array]:
+    return first | {
+        "identity": person.identity.numpy(), "offset": person.offset.numpy(), "focal": np.array(person.focal),
+        "rotation": motion.rotation.numpy(), "translation": motion.translation.numpy(),
+        "expression": motion.expression.numpy(),
+    }  # fmt: skip
 
 
 def _person(arrays: dict[str, Array]) -> Person:
@@ -207,21 +238,14 @@ def _motion(arrays: dict[str, Array]) -> Motion:
     return Motion(*(torch.from_numpy(arrays[key]) for key in ("rotation", "translation", "expression")))
 
 
-def _marginal(blocks: Tensor) -> Tensor:
-    """(T, 6, 6) information on the pose once the expression is free."""
-    mixed = blocks[:, :RIGID, RIGID:]
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(blocks[:, RIGID:, RIGID:]))
-    return blocks[:, :RIGID, :RIGID] - mixed @ inverse @ mixed.transpose(1, 2)
-
-
 def _round(name: str, result: dict[str, Array], train: Array) -> dict[str, float | str]:
-    held = ~train if (~train).any() else train
+    given = train[result["frames"]]
 
-    def mean(values: Array, frames: Array) -> float:
-        return float(-10 * np.log10(np.mean(10 ** (-values[frames] / 10))))
+    def mean(values: Array) -> float:
+        return float(-10 * np.log10(np.mean(10 ** (-values / 10))))
 
-    return {
-        "name": name,
-        "psnr_train_before": mean(result["before"], train), "psnr_train": mean(result["psnr"], train),
-        "psnr_held_before": mean(result["before"], held), "psnr_held": mean(result["psnr"], held),
-    }  # fmt: skip
+    figures: dict[str, float | str] = {"name": name}
+    for part, rows in (("train", given), ("held", ~given)):
+        if rows.any():
+            figures |= {f"psnr_{part}_before": mean(result["before"][rows]), f"psnr_{part}": mean(result["psnr"][rows])}
+    return figures

@@ -17,8 +17,9 @@ from torch import Tensor
 from headavatar.head import HeadModel
 from headavatar.ops.raster import rasterize
 from headavatar.scene import Array
+from headavatar.track.appearance import cauchy
 from headavatar.track.landmark_fit import Motion, project
-from headavatar.track.photometric import Pictures, cauchy, images_of, sample
+from headavatar.track.pictures import Pictures, images_of, sample
 
 _SLACK_M = 0.004
 _SHARPNESS = 4.0
