@@ -123,6 +123,11 @@ class OutlineTerm:
         aims = targets(found, parsing, w.reach * unit_px, w.hair_least_m * pixel_m, w.hair_usual_m * pixel_m)
         return found, aims, world
 
+    def slope(self, person: Person, points: Tensor, normals: Tensor, unit_px: float) -> Tensor:
+        """(M, 3) how a residual grows as its world point (M, 3) moves, for image normals (M, 2)."""
+        by_point = projection_jacobian(points, person.focal * self.view.scale) / unit_px
+        return torch.einsum("mi,mij->mj", normals, by_point)
+
     def _rows(self, person: Person, motion: Motion, view: int, unit_px: float) -> tuple[Tensor, Tensor, Tensor]:
         """Jacobian (M, 6 + S + 1), residuals (M,) and weights (M,) of one view."""
         w = self.weights
@@ -135,8 +140,7 @@ class OutlineTerm:
         weight = weight / (1 + (residual / w.robust).square())
         edges = found.edges[place]
         points = world[edges].mean(1)
-        by_point = projection_jacobian(points, person.focal * self.view.scale) / unit_px
-        slope = torch.einsum("mi,mij->mj", normals, by_point)
+        slope = self.slope(person, points, normals, unit_px)
         turn = torch.linalg.cross(points - motion.translation, slope)
         basis = self.head.identity_basis[:, edges].mean(2)
         by_identity = torch.einsum("mj,smj->ms", slope @ motion.rotation[0], basis)
