@@ -95,8 +95,8 @@ def fetch_models(
 @app.command("add")
 @guarded
 def add_model(
-    kind: Annotated[str, typer.Argument(help="What the file is: flame or face_normals.", metavar="KIND")],
-    file: Annotated[Path, typer.Argument(help="The model's own file, as in generic_model.pkl.", metavar="FILE")],
+    kind: Annotated[str, typer.Argument(help="What the file is: flame, ict or face_normals.", metavar="KIND")],
+    file: Annotated[Path, typer.Argument(help="The model's own file or folder, as generic_model.pkl.", metavar="FILE")],
     name: Annotated[str, typer.Option("--name", help="What to call it; KIND if left out.")] = "",
     json: Json = False,
     verbose: Verbose = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from headavatar.head.store import read_native, write
 from headavatar.pretrained import cache
 from headavatar.scene import ARKIT_NAMES, Array
 
-ADAPTERS: dict[str, str] = {"flame": "headavatar.head.adapters.flame"}
+ADAPTERS: dict[str, str] = {"flame": "headavatar.head.adapters.flame", "ict": "headavatar.head.adapters.ict"}
 """Kind of model → the module that reads its file: `read(path) -> NativeHead` and a `TITLE`."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
@@ -31,7 +32,7 @@ class Report:
     Attributes:
         name, kind: what it is called, and the adapter that read it.
         path: its file in the cache.
-        sha256: of the user's file.
+        sha256: of the user's file, or of those in the folder.
         vertices, faces, identity_modes: its size.
         distance_mm: median and 95th percentile of how far the embedded head, laid onto it, is away.
         residual_mm: ARKit name → what the model's own parameters cannot say of the shape, root mean square over the
@@ -61,7 +62,7 @@ def add(kind: str, file: Path, name: str = "") -> Report:
 
     Args:
         kind: of `ADAPTERS`.
-        file: the user's own.
+        file: the user's own file or folder.
         name: what to call it; its kind if "".
     Raises:
         ModelError: the file is not what it should be.
@@ -76,7 +77,7 @@ def add(kind: str, file: Path, name: str = "") -> Report:
     derived = derive(native, load(), name)
     expressed = derived.expressed
     about: dict[str, Any] = {
-        "kind": np.array(kind), "sha256": np.array(cache.digest(file)), "shift": derived.shift,
+        "kind": np.array(kind), "sha256": np.array(_digest(file)), "shift": derived.shift,
         "distance_mm": np.array(derived.distance_mm), "arkit": expressed.coefficients, "arkit_jaw": expressed.jaw,
         "residual_mm": expressed.residual_mm, "moved_mm": expressed.moved_mm,
     }  # fmt: skip
@@ -111,6 +112,14 @@ def report(name: str) -> Report:
         head.identity_size, (low, high), {} if has_own else _by_name(arrays["residual_mm"]),
         {} if has_own else _by_name(arrays["moved_mm"]),
     )  # fmt: skip
+
+
+def _digest(source: Path) -> str:
+    """sha256 of the user's file, or of all files of a folder, in the order of their names."""
+    if not source.is_dir():
+        return cache.digest(source)
+    every = [f"{path.name} {cache.digest(path)}" for path in sorted(source.iterdir()) if path.is_file()]
+    return hashlib.sha256("\n".join(every).encode()).hexdigest()
 
 
 def _by_name(values: Array) -> dict[str, float]:

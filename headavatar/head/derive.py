@@ -53,7 +53,8 @@ def derive(native: NativeHead, head: HeadModel, name: str) -> Derived:
     """
     is_eye = native.weights[:, 2:] > 0.5
     eye_faces = np.asarray(is_eye.any(1))[native.faces].all(1)
-    skin_faces = native.faces[~eye_faces]
+    inner = np.any([np.zeros(len(native.template), bool), *native.inner.values()], 0)
+    skin_faces = native.faces[~eye_faces & ~inner[native.faces].any(1)]
     laid = register(head, _skin(native, is_eye, skin_faces, native.faces[eye_faces]))
     spots = _spots(head, laid, skin_faces)
     regions = _regions(head, native, spots, is_eye)
@@ -71,7 +72,9 @@ def derive(native: NativeHead, head: HeadModel, name: str) -> Derived:
         zero = np.zeros(len(ARKIT_NAMES))
         expressed = Expressed(none, np.zeros((len(ARKIT_NAMES), 3)), zero, zero, native.arkit)
     shift = -laid.translation
-    uvs, uv_faces = unwrap.layout(native.template, native.faces, regions)
+    uvs, uv_faces = native.uvs, native.uv_faces
+    if uvs is None or uv_faces is None:
+        uvs, uv_faces = unwrap.layout(native.template, native.faces, regions)
     data = HeadData(
         name=name, template=native.template + shift, identity_basis=native.identity_basis,
         expression_basis=expressed.basis, expression_names=ARKIT_NAMES, quads=native.faces[:, [0, 1, 2, 2]],
@@ -107,8 +110,12 @@ def _regions(head: HeadModel, native: NativeHead, spots: Spots, is_eye: Array) -
     corner = head.faces.numpy()[spots.faces, spots.bary.argmax(1)]
     eyes = is_eye.any(1)
     regions = {name: mask.numpy()[corner] & ~eyes for name, mask in head.regions.items()}
+    inner = np.any([np.zeros_like(eyes), *native.inner.values()], 0)
+    regions = {name: mask & ~inner for name, mask in regions.items()}
     for name in ("teeth", "teeth_upper", "teeth_lower", "tongue", "lashes"):
-        regions[name] = np.zeros(len(native.template), bool)
+        regions[name] = np.zeros_like(eyes)
+    for name, mask in native.inner.items():
+        regions[name] |= mask
     regions["eye_left"], regions["eye_right"], regions["eyes"] = is_eye[:, 0], is_eye[:, 1], eyes
     regions["iris"] = np.zeros_like(eyes)
     for own in is_eye.T:
@@ -133,7 +140,7 @@ def _landmarks(
     points = np.einsum("nkc,nk->nc", laid.opened[corners], bary)
     facing = np.einsum("nkc,nk->nc", normals(laid.opened, faces)[corners], bary)
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
-    hidden = regions["eyes"] | regions["sockets"] | regions["mouth_interior"]
+    hidden = np.any([regions[name] for name in HIDDEN], 0)
     spots = Surface(laid.other_opened, native.faces, np.asarray(~hidden[native.faces].all(1))).nearest(points, facing)
     chosen, weights = spots.faces.copy(), spots.bary.copy()
     for eye, indices in (("eye_left", landmarks.IRIS_LEFT), ("eye_right", landmarks.IRIS_RIGHT)):
@@ -151,9 +158,12 @@ def _mirror(native: NativeHead, laid: Registration, is_eye: Array) -> Array:
     """(V,) the vertex nearest to each one's mirror image, lips parted."""
     middle = native.joints[2:, 0].mean()
     points = laid.other_opened
+    inner = np.any([np.zeros(len(points), bool), *native.inner.values()], 0)
     flipped = (points - [middle, 0, 0]) * [-1, 1, 1] + [middle, 0, 0]
     image = np.arange(len(points))
-    for group in (is_eye.any(1), ~is_eye.any(1)):
+    for group in (is_eye.any(1), inner, ~is_eye.any(1) & ~inner):
+        if not group.any():
+            continue
         index = np.flatnonzero(group)
         image[index] = index[cKDTree(points[index]).query(flipped[index])[1]]
     return image

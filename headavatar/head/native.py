@@ -33,6 +33,8 @@ class NativeHead:
         jaw_basis: (9, V, 3) what the jaw's rotation adds, metres per entry of its matrix less the identity, row by row.
         arkit: (52, V, 3) displacements, where the model has ARKit's shapes itself; else they are carried over from the
             embedded head and said in `expression_basis` and the jaw's rotation.
+        inner: region → (V,) bool: what is neither skin nor eyeball, as teeth and tongue.
+        uvs, uv_faces: (U, 2) in [0, 1], v up, and (F, 3) into them, where the model has a texture layout.
         own: further arrays to be kept with the head, for the adapter's own use.
     """
 
@@ -45,6 +47,9 @@ class NativeHead:
     joint_basis: Array
     jaw_basis: Array
     arkit: Array | None = None
+    inner: dict[str, Array] = field(default_factory=dict)
+    uvs: Array | None = None
+    uv_faces: Array | None = None
     own: dict[str, Array] = field(default_factory=dict)
 
     def check(self, path: object, fix: str) -> None:

@@ -30,7 +30,11 @@ def layout(template: Array, faces: Array, regions: dict[str, Array]) -> tuple[Ar
     of_eye = np.asarray(eyes[:, faces].all(2))
     skin = np.flatnonzero(~of_eye.any(0))
     corners = np.zeros((len(faces), 3, 2))
-    corners[skin] = _boxed(_skin(template, faces[skin], regions), _SKIN_BOX)
+    try:
+        flat = _skin(template, faces[skin], regions)
+    except (KeyError, ValueError, IndexError, RuntimeError):
+        flat = _around(template, faces[skin])  # a skin of several pieces, or one that touches itself
+    corners[skin] = _boxed(flat, _SKIN_BOX)
     for own, box in zip(of_eye, _EYE_BOXES, strict=True):
         corners[own] = _boxed(_ball(template, faces[own]), box)
     keys = np.concatenate([faces.reshape(-1, 1), np.round(corners.reshape(-1, 2) * 1e6)], 1)
@@ -55,6 +59,17 @@ def _skin(template: Array, faces: Array, regions: dict[str, Array]) -> Array:
     return flatten(points, local, wanted[source][local].mean(1), int(front))[local]
 
 
+def _around(template: Array, faces: Array) -> Array:
+    """(F, 3, 2) the skin on a cylinder about the vertical, opened at the back."""
+    used = template[np.unique(faces)]
+    arm = template[faces] - (used.min(0) + used.max(0)) / 2
+    angle = np.arctan2(arm[..., 0], arm[..., 2])
+    # faces over the back's seam stay whole, on the side of their first corner
+    angle = np.where(angle - angle[:, :1] > np.pi, angle - 2 * np.pi, angle)
+    angle = np.where(angle - angle[:, :1] < -np.pi, angle + 2 * np.pi, angle)
+    return np.stack([angle * np.ptp(used[:, 0]) / 2, arm[..., 1]], -1)
+
+
 def _shortest(template: Array, faces: Array, start: int, end: int) -> list[int]:
     """Vertices of the shortest way along edges that keeps to the back's middle."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
@@ -67,6 +82,8 @@ def _shortest(template: Array, faces: Array, start: int, end: int) -> list[int]:
     before = dijkstra(graph, directed=False, indices=start, return_predecessors=True)[1]
     path = [end]
     while path[-1] != start:
+        if before[path[-1]] < 0:
+            raise ValueError("the neck and the crown are not of one piece")
         path.append(int(before[path[-1]]))
     return path
 

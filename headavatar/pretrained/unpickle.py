@@ -117,8 +117,9 @@ _NUMPY: dict[tuple[str, str], Any] = {
 }
 
 _SPARSE = {
-    (module, f"{layout}_matrix"): f"scipy.sparse.{layout}_matrix"
+    (module, f"{layout}_{kind}"): f"scipy.sparse.{layout}_matrix"
     for layout in ("csc", "csr", "coo")
+    for kind in ("matrix", "array")
     for module in ("scipy.sparse", f"scipy.sparse.{layout}", f"scipy.sparse._{layout}")
 }
 _CHUMPY = {("chumpy.ch", "Ch"): "chumpy.ch.Ch", ("chumpy.reordering", "Select"): "chumpy.reordering.Select"}
