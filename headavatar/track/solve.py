@@ -28,7 +28,7 @@ from headavatar.track.surfels import Surfels
 
 PERSON_ITERATIONS = 8
 MOTION_ITERATIONS = 6
-OUTLINE_ITERATIONS = 5
+OUTLINE_ITERATIONS = 6
 SETTLE_ITERATIONS = 3
 REJECTIONS = 2
 
@@ -95,9 +95,11 @@ def outlines(head: HeadModel, inputs: Inputs, first: dict[str, Array], settings:
     kept, person, motion = first["kept"], _person(first), _motion(first)
     fit = _landmark_fit(head, inputs, kept)
     candidates = torch.from_numpy(np.flatnonzero(first["train"]))
-    frames = keyframes(fit.seen, candidates, motion.rotation, settings.keyframes)
-    view = _outline_view(inputs, kept, fit, frames, motion, settings)
-    person = shape.refine_person(head, fit, frames, person, motion, view, OutlineWeights(), OUTLINE_ITERATIONS)
+    # not from the motion, which held-out frames have smoothed: the person is the training frames' alone
+    start = initial_motion(fit.model, person, fit.seen)
+    frames = keyframes(fit.seen, candidates, start.rotation, settings.keyframes)
+    view = _outline_view(inputs, kept, fit, frames, start, settings)
+    person = shape.refine_person(head, fit, frames, person, start, view, OutlineWeights(), OUTLINE_ITERATIONS)
     motion = fit.fit_motion(person, motion, SETTLE_ITERATIONS)
     errors = first["errors"].copy()
     errors[kept], _ = measure.landmark_error(head, person, motion, fit.seen.center, inputs.landmarks[kept])
