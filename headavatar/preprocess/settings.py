@@ -62,8 +62,9 @@ def models(settings: PreprocessSettings) -> tuple[str, ...]:
 
 def inputs(settings: PreprocessSettings) -> tuple[str, ...]:
     """The files from outside that these settings read."""
-    added = (str(cache.location(FACE_NORMALS)),) if settings.normals == "network" else ()
-    return (settings.video, settings.masks, *added)
+    added = cache.location(FACE_NORMALS)
+    wanted = settings.normals == "network" and added.exists()  # where it is missing the stage says how to add it
+    return (settings.video, settings.masks, str(added) if wanted else "")
 
 
 STAGE = StageSpec(
