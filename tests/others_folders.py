@@ -56,7 +56,7 @@ def insta(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np
     """The head stands still; frame 7 was lost; processes finished in any order. Returns the pictures' names."""
     for name in ("images", "meshes", "flame/exp"):
         (folder / name).mkdir(parents=True)
-    size, K = clip.camera.width, clip.camera.K
+    width, height, K = clip.camera.width, clip.camera.height, clip.camera.K
     rotation, place = foreign.skull(clip)
     frames, names = [], [f"{i + 1:05d}.png" for i in range(len(clip))]
     for i, name in enumerate(names):
@@ -72,7 +72,7 @@ def insta(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np
             "mesh_path": f"meshes/{i + 1:05d}.obj", "exp_path": f"flame/exp/{i + 1:05d}.txt",
             "depth_path": f"depth/{name}", "seg_mask_path": f"seg_mask/{name}",
         })  # fmt: skip
-    shared = {"w": float(size), "h": float(size), "fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2],
+    shared = {"w": float(width), "h": float(height), "fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2],
               "integer_depth_scale": 0.001}  # fmt: skip
     mixed = [frames[i] for i in rng.permutation(len(frames))]
     (folder / "transforms.json").write_text(json.dumps({**shared, "frames": mixed}))
@@ -84,7 +84,7 @@ def vhap(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np.
     """One camera at (0, 0, 1), then camera and head shifted together."""
     for name in ("images", "fg_masks", "flame_param"):
         (folder / name).mkdir(parents=True)
-    size, K = clip.camera.width, clip.camera.K
+    width, height, K = clip.camera.width, clip.camera.height, clip.camera.K
     root, neck, translation = foreign.chain(clip, rng)
     translation = translation + [0, 0, 1]
     to_world = np.eye(4)
@@ -92,7 +92,7 @@ def vhap(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np.
     to_world[:3, 3] -= translation.mean(0)
     translation = translation - translation.mean(0)
     frames, names = [], [f"{i:05d}_00.png" for i in range(len(clip))]
-    intrinsics = {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2], "w": size, "h": size}
+    intrinsics = {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2], "w": width, "h": height}
     for i, name in enumerate(names):
         cv2.imwrite(str(folder / "images" / name), clip.images[i][..., ::-1])
         cv2.imwrite(str(folder / "fg_masks" / name), clip.mattes[i])
@@ -115,7 +115,7 @@ def imavatar(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng:
     """The head four times as large, frames from 1, the first focal length negative."""
     for name in ("image", "mask"):
         (folder / name).mkdir(parents=True)
-    size, K = clip.camera.width, clip.camera.K
+    width, height, K = clip.camera.width, clip.camera.height, clip.camera.K
     root, neck, translation = foreign.chain(clip, rng)
     frames = []
     for i in range(len(clip)):
@@ -127,7 +127,7 @@ def imavatar(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng:
             "expression": rng.normal(0, 1, 50).tolist(), "pose": pose.tolist(), "bbox": [-0.5, -0.5, 0.5, 0.5],
             "flame_keypoints": np.zeros((70, 2)).tolist(),
         })  # fmt: skip
-    intrinsics = [-K[0, 0] / size, K[1, 1] / size, K[0, 2] / size, K[1, 2] / size]
+    intrinsics = [-K[0, 0] / width, K[1, 1] / height, K[0, 2] / width, K[1, 2] / height]
     table = {"frames": frames, "intrinsics": intrinsics, "shape_params": rng.normal(0, 1, 100).tolist()}
     (folder / "flame_params.json").write_text(json.dumps(table))
     return [f"{i + 1}.png" for i in range(len(clip))]
@@ -139,7 +139,7 @@ def metrical_tracker(
     """Torch pickles of numpy arrays with leading axes of 1."""
     for name in ("checkpoint", "input"):
         (folder / name).mkdir(parents=True)
-    size = clip.camera.width
+    width, height = clip.camera.width, clip.camera.height
     rotation, place = foreign.skull(clip)
     rows = np.eye(3, dtype=np.float32)[:2].reshape(1, 6)
     for i in range(len(clip)):
@@ -149,7 +149,7 @@ def metrical_tracker(
                       "eyes": np.tile(rows, 2), "eyelids": np.zeros((1, 2), np.float32), "jaw": rows},
             "opencv": {"R": (FLIP @ rotation[i])[None].astype(np.float32),
                        "t": (FLIP @ place[i])[None].astype(np.float32), "K": clip.camera.K[None].astype(np.float32)},
-            "img_size": np.array([size, size]), "frame_id": f"{i:05d}", "global_step": 12,
+            "img_size": np.array([height, width]), "frame_id": f"{i:05d}", "global_step": 12,
         }  # fmt: skip
         torch.save(frame, folder / "checkpoint" / f"{i:05d}.frame")
     return [f"{i:05d}.png" for i in range(len(clip))]
