@@ -225,9 +225,15 @@ def screen(world: Tensor, camera: Camera) -> Tensor:
 def _shaded(albedo: Tensor, normals: Tensor, light: Light) -> Array:
     """(N, 3) albedo under the room's light and the lamp."""
     normal = torch.nn.functional.normalize(normals, dim=1)
-    soft = (harmonics(normal) @ light.diffuse).clamp(min=0.1)
+    soft = (_harmonics(normal) @ light.diffuse).clamp(min=0.1)
     lamp = (normal @ light.lamp).clamp(min=0)[:, None] * light.lamp_color
     return np.asarray((albedo * (soft + lamp)).numpy())
+
+
+def _harmonics(normals: Tensor) -> Tensor:
+    """(N, 9) spherical harmonics up to the second order of unit vectors, without their constants."""
+    x, y, z = normals.unbind(-1)
+    return torch.stack([torch.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1], -1)
 
 
 @dataclass(frozen=True)
