@@ -25,7 +25,6 @@ from headavatar.head import HeadModel, load
 from headavatar.head.rotations import axis_angle_to_matrix
 from headavatar.ops.raster import interpolate, rasterize
 from headavatar.scene import Array, Camera, HeadParams
-from headavatar.track.appearance import harmonics
 
 MODES = 40
 SPREAD = 0.7
