@@ -22,6 +22,7 @@ from headavatar.head.build.frontview import walk_border
 from headavatar.scene import Array
 
 _MEMBER = "geometry_pipeline_metadata_landmarks.binarypb"
+_NETWORK_PLACES = Path(__file__).parent / "network_places.npz"
 _MODES = 60
 _ROUNDS = 12
 _PRIOR = 2e-7
@@ -102,6 +103,7 @@ def embed(canonical: Array, surface: Surface) -> tuple[Array, Array]:
         point = 0.5 * (target[i] + target[pairs[i]] * [-1, 1, 1])
         nearest, weights = _closest(point, corners, middles)
         chosen[i], bary[i] = triangles[nearest], weights
+    _place_as_the_network(chosen, bary)
     _mirror_right(canonical, surface, pairs, chosen, bary)
     for indices, start in zip((landmarks.IRIS_LEFT, landmarks.IRIS_RIGHT), surface.eye_starts, strict=True):
         # Seen from the front, the picture's right is the subject's left, +x.
@@ -111,6 +113,18 @@ def embed(canonical: Array, surface: Surface) -> tuple[Array, Array]:
             face = int(np.flatnonzero((surface.faces == vertex).any(1))[0])
             chosen[index], bary[index] = face, surface.faces[face] == vertex
     return chosen, bary
+
+
+def _place_as_the_network(chosen: Array, bary: Array) -> None:
+    """Move points of the left half to where the network sees them.
+
+    The network does not put its points where its canonical face has them: on rendered heads of ten made-up people, in
+    known poses, it was off by 3.4 % of the eyes' distance, of which two thirds are the same for everybody. The table
+    holds the places on this head that agree best with it; lids, lips and irises keep theirs, which carry meaning.
+    """
+    with np.load(_NETWORK_PLACES, allow_pickle=False) as table:
+        chosen[table["points"]] = table["faces"]
+        bary[table["points"]] = table["bary"]
 
 
 def _mirror_right(canonical: Array, surface: Surface, pairs: Array, chosen: Array, bary: Array) -> None:
