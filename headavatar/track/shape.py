@@ -63,7 +63,7 @@ def refine_person(
     view: View,
     weights: OutlineWeights,
     iterations: int,
-) -> Person:
+) -> tuple[Person, Motion]:
     """Identity, focal length and landmark offsets from landmarks and outlines together.
 
     Args:
@@ -75,9 +75,11 @@ def refine_person(
         view: of some of the n frames.
         weights: of the outline.
         iterations: Gauss-Newton steps.
+    Returns:
+        the person, and the motion of the n frames.
     """
     term = OutlineTerm(head, view, weights, fit.unit_px)
-    return fit.refine_person(frames, person, motion[frames], iterations, add=term.add)[0]
+    return fit.refine_person(frames, person, motion[frames], iterations, add=term.add)
 
 
 class OutlineTerm:

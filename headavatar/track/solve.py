@@ -6,7 +6,7 @@ Each step's result is kept as plain arrays, so that a run that was interrupted g
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -20,10 +20,18 @@ from headavatar.track import measure, shape, texture, verdicts
 from headavatar.track.inputs import Inputs, training_frames
 from headavatar.track.landmark_fit import LandmarkFit, Motion, Observation, Person, initial_motion, keyframes
 from headavatar.track.landmark_model import LandmarkModel
+from headavatar.track.offset import fit_offset
 from headavatar.track.photometric import PhotometricFit
 from headavatar.track.pictures import Pictures
 from headavatar.track.relief import Relief
-from headavatar.track.settings import REFINEMENTS, LandmarkWeights, OutlineWeights, PhotometricStep, TrackSettings
+from headavatar.track.settings import (
+    REFINEMENTS,
+    LandmarkWeights,
+    OffsetWeights,
+    OutlineWeights,
+    PhotometricStep,
+    TrackSettings,
+)
 from headavatar.track.surfels import Surfels
 
 PERSON_ITERATIONS = 8
@@ -48,6 +56,7 @@ class Track:
         landmark_motion: the motion before it was aligned to the picture.
         errors: (n,) landmark errors of all inputs, rejected ones too.
         rounds: PSNR of the surfels on training and other frames, per sub-stage.
+        static_offset: (V, 3) what the person's head differs from the model's by, head space, metres; None for nothing.
     """
 
     kept: Array
@@ -58,6 +67,7 @@ class Track:
     landmark_motion: Motion
     errors: Array
     rounds: list[dict[str, float | str]]
+    static_offset: Array | None = None
 
 
 def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Reporter) -> dict[str, Array]:
@@ -99,11 +109,18 @@ def outlines(head: HeadModel, inputs: Inputs, first: dict[str, Array], settings:
     start = initial_motion(fit.model, person, fit.seen)
     frames = keyframes(fit.seen, candidates, start.rotation, settings.keyframes)
     view = _outline_view(inputs, kept, fit, frames, start, settings)
-    person = shape.refine_person(head, fit, frames, person, start, view, OutlineWeights(), OUTLINE_ITERATIONS)
+    person, posed = shape.refine_person(head, fit, frames, person, start, view, OutlineWeights(), OUTLINE_ITERATIONS)
+    changed: dict[str, Array] = {"errors": first["errors"].copy()}
+    if settings.static_offset:
+        shift = fit_offset(head, fit, person, posed, view, OffsetWeights())
+        changed["static_offset"] = shift.numpy()
+        head = head.with_offset(shift)
+        person = replace(person, offset=person.offset - head.landmark_points(shift[None])[0])
+        fit = _landmark_fit(head, inputs, kept)
     motion = fit.fit_motion(person, motion, SETTLE_ITERATIONS)
-    errors = first["errors"].copy()
-    errors[kept], _ = measure.landmark_error(head, person, motion, fit.seen.center, inputs.landmarks[kept])
-    return _arrays(first, person, motion) | {"errors": errors}
+    error, _ = measure.landmark_error(head, person, motion, fit.seen.center, inputs.landmarks[kept])
+    changed["errors"][kept] = error
+    return _arrays(first, person, motion) | changed
 
 
 def _outline_view(
@@ -130,8 +147,10 @@ def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Repo
     if settings.outline_keyframes:
         by_landmarks = first
         first = keep("outlines", lambda: outlines(head, inputs, by_landmarks, settings))
-    person, start = _person(first), _motion(first)
-    kept, train = first["kept"], first["train"]
+    shift = first.get("static_offset")
+    if shift is not None:
+        head = head.with_offset(torch.from_numpy(shift))
+    start, kept, train = _motion(first), first["kept"], first["train"]
     state, rounds = first, []
     steps = REFINEMENTS[settings.refine]
     alignment = Alignment(head, inputs, first, settings, seed)
@@ -141,7 +160,8 @@ def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Repo
             rounds.append(_round(step.name, state, train))
             task.advance(psnr=rounds[-1].get("psnr_held", rounds[-1]["psnr_train"]))
     person = _person(state)
-    return Track(kept, train, person, _motion(state), camera_of(inputs, person), start, first["errors"], rounds)
+    camera = camera_of(inputs, person)
+    return Track(kept, train, person, _motion(state), camera, start, first["errors"], rounds, shift)
 
 
 class Alignment:

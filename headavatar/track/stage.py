@@ -53,6 +53,8 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
             track = solve.run(head, clip, settings, context.reporter, context.seed, keep)
         else:
             track, said = imported.run(workspace, head, clip, settings, context.reporter, keep)
+        if track.static_offset is not None:
+            head = head.with_offset(torch.from_numpy(track.static_offset))
         skin = keep("texture", lambda: _texture(head, clip, track, settings))
         summary = _write(workspace, head, clip, track, skin, said.joints, context) | said.summary
     seconds = time.perf_counter() - began
@@ -110,6 +112,7 @@ def _write(
         **{name: joints.get(name, np.zeros((frames, size), np.float32)) for name, size in JOINTS.items()},
         frame_idx=clip.frame_idx[track.kept],
         landmark_offset=track.person.offset.numpy(),
+        **({} if track.static_offset is None else {"static_offset": track.static_offset}),
         head_model=np.array(head.name),
     )
     camera = track.camera
