@@ -176,10 +176,13 @@ class LandmarkFit:
         self.expressions = len(self.surface.expression_basis)
         self.size = RIGID + self.expressions
 
-    def faded(self, share: float, score: float, sparsity: float, identity: float) -> LandmarkFit:
-        """The same cost with a share of the landmarks' trust and other priors; see `LandmarkWeights`."""
+    def faded(self, share: float, score: float, sparsity: float, identity: float, focal: float) -> LandmarkFit:
+        """The same cost with a share of the landmarks' trust and other priors; see `LandmarkWeights`.
+
+        `focal`, pixels, takes the place of what was believed before anything was seen.
+        """
         weights = replace(self.weights, score=score, sparsity=sparsity, identity=identity)
-        return LandmarkFit(self.model.faded(share), self.seen, weights, self.focal_prior)
+        return LandmarkFit(self.model.faded(share), self.seen, weights, focal)
 
     def fit_offset(self, person: Person, motion: Motion, frames: Tensor) -> Person:
         """The same person with the landmarks' offsets that fit the given frames (n,) best."""

@@ -97,7 +97,7 @@ class PhotometricFit:
         moves_person = step.moves == "person"
         frames = keyframes if moves_person and keyframes is not None else torch.arange(len(motion))
         pictures = self.pictures.blurred(step.blur_px, step.scale)
-        landmarks = self.landmarks.faded(step.landmarks, step.score, step.sparsity, step.identity)
+        landmarks = self.landmarks.faded(step.landmarks, step.score, step.sparsity, step.identity, person.focal)
         part = motion[frames]
         colors: Colors | None = None
         seen: Tensor | None = None

@@ -130,13 +130,12 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     ),
     "balanced": (
         PhotometricStep("coarse poses", "pose", 0.5, 1.5, 5),
-        PhotometricStep("person", "person", 0.5, 1.0, 4, robust=0.05, landmarks=0.005),
-        PhotometricStep("expressions", "all", 0.5, 1.0, 3, robust=0.05, landmarks=0.01),
-        PhotometricStep("fine", "all", 1.0, 0.8, 4, robust=0.03, landmarks=0.005),
+        PhotometricStep("expressions", "all", 0.5, 1.0, 3, robust=0.05, landmarks=0.03, smooth_expression=20.0),
+        PhotometricStep("fine", "all", 1.0, 0.8, 3, robust=0.05, landmarks=0.03, smooth_expression=20.0),
     ),
     "quality": (
         PhotometricStep("coarse poses", "pose", 0.5, 1.5, 6),
-        PhotometricStep("person", "person", 0.5, 1.0, 5, robust=0.05, landmarks=0.005),
+        PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.005),
         PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005),
         PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.002),
         PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002),
@@ -194,7 +193,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=2,
+    version=3,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
