@@ -59,6 +59,7 @@ def test_poses_and_camera_are_the_truth(dialect: str, clip: synthetic.SyntheticC
     np.testing.assert_allclose(load_camera(workspace).K, clip.camera.K, rtol=1e-5)
     pixels = true_points(load_params(workspace), workspace, clip, kept)
     off = np.linalg.norm(pixels - clip.exact[kept][..., :2], axis=-1)
+    print(f"{off.mean():.3f} px")
     assert off.mean() < 0.5, off.mean()
     assert summary["landmark_nme"] < 0.02 and "below_gate" not in summary
     assert summary["imported"] == dialect

@@ -48,7 +48,7 @@ WRONG_SCALE = 1.3
 """Heads differ in size by less than this factor."""
 
 _PERSON_ITERATIONS = 6
-_ROUNDS = 6
+_ROUNDS = 12
 _EXPRESSION_ITERATIONS = 6
 _MESHES = 8
 _FIXED = 1e12
