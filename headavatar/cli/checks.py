@@ -196,5 +196,9 @@ def heads() -> list[Part]:
         if report.residual_mm:
             worst = max(report.residual_mm, key=lambda shape: report.residual_mm[shape])
             detail += f"; leaves up to {report.residual_mm[worst]:.1f} mm of an expression unsaid ({worst})"
-        found.append(Part(f"head: {name}", PRESENT, False, detail))
+        fix = ""
+        if report.outdated:
+            detail += "; made by another version of headavatar"
+            fix = f"headavatar models add {report.kind} FILE --name {name}"
+        found.append(Part(f"head: {name}", BROKEN if report.outdated else PRESENT, False, detail, fix))
     return found

@@ -38,6 +38,7 @@ class Report:
         residual_mm: ARKit name → what the model's own parameters cannot say of the shape, root mean square over the
             vertices that it moves; empty where the model has the shapes itself.
         moved_mm: ARKit name → how far the shape moves these.
+        outdated: its landmarks and shapes come from another version's embedded head.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Report:
     distance_mm: tuple[float, float]
     residual_mm: dict[str, float]
     moved_mm: dict[str, float]
+    outdated: bool
 
 
 def titles() -> dict[str, str]:
@@ -69,7 +71,8 @@ def add(kind: str, file: Path, name: str = "") -> Report:
         UsageError: there is no such kind, or the name cannot be used.
     """
     if kind not in ADAPTERS:
-        raise UsageError(f"There is no adapter for {kind!r}.", why=f"Known: {', '.join(ADAPTERS)}.")
+        known = "; ".join(f"{one}: {title}" for one, title in titles().items())
+        raise UsageError(f"There is no adapter for {kind!r}.", why=f"Known are {known}.")
     name = name or kind
     if not _NAME.fullmatch(name) or name == "embedded":
         raise UsageError(f"A head cannot be called {name!r}.", fix="use letters, digits, - and _")
@@ -78,6 +81,7 @@ def add(kind: str, file: Path, name: str = "") -> Report:
     expressed = derived.expressed
     about: dict[str, Any] = {
         "kind": np.array(kind), "sha256": np.array(_digest(file)), "shift": derived.shift,
+        "embedded_sha256": np.array(cache.digest(path_of("embedded"))),
         "distance_mm": np.array(derived.distance_mm), "arkit": expressed.coefficients, "arkit_jaw": expressed.jaw,
         "residual_mm": expressed.residual_mm, "moved_mm": expressed.moved_mm,
     }  # fmt: skip
@@ -111,6 +115,7 @@ def report(name: str) -> Report:
         name, str(arrays["kind"]), cache.head_model(name), str(arrays["sha256"]), head.vertex_count, len(head.faces),
         head.identity_size, (low, high), {} if has_own else _by_name(arrays["residual_mm"]),
         {} if has_own else _by_name(arrays["moved_mm"]),
+        str(arrays["embedded_sha256"]) != cache.digest(path_of("embedded")),
     )  # fmt: skip
 
 
