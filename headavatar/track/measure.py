@@ -50,6 +50,14 @@ def jitter_deg(rotation: Tensor) -> float:
     return float(torch.rad2deg((steps[1:] - steps[:-1]).norm(dim=1).square().mean().sqrt()))
 
 
+def jitter_px(points: Array) -> float:
+    """Root mean square of the second difference of (T, L, 2) projected points from frame to frame, pixels."""
+    if len(points) < 3:
+        return 0.0
+    second = points[2:] - 2 * points[1:-1] + points[:-2]
+    return float(np.sqrt((second**2).sum(-1).mean()))
+
+
 def silhouette_iou(head: HeadModel, world: Tensor, focal: float, center: Tensor, parsing: Array) -> float | None:
     """Overlap of the rendered face with what parsing calls the face's skin, one frame.
 

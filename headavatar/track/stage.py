@@ -37,8 +37,8 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         settings: of the stage.
         context: reporter, seed and whether to go on from partial work.
     Returns:
-        summary: frames, usable, failed (reason -> frames), landmark_nme, jitter_deg, silhouette_iou, seconds, fps,
-            focal_px, and below_gate where `--strict` refuses the track: the landmark error is too large, or too many
+        summary: frames, usable, failed (reason -> frames), landmark_nme, jitter_deg, jitter_px, silhouette_iou,
+            seconds, fps, focal_px, and below_gate where `--strict` refuses the track: the landmark error is too large, or too many
             frames failed.
     Raises:
         InputError: fewer than three frames show a usable face.
@@ -129,7 +129,8 @@ def _write(
     error, points = measure.landmark_error(head, track.person, motion, center, clip.landmarks[track.kept])
     overlaps = _overlay(workspace, head, clip, track, points, context)
     judged = verdicts.rows(clip.table, clip.frame_idx, track.errors, track.kept, error, overlaps)
-    summary = _summary(clip, track, error, overlaps) | {"failed": verdicts.failures(judged)}
+    network = workspace.read_npz(layout.LANDMARKS)["pose"][clip.frame_idx[track.kept], :3, :3]
+    summary = _summary(clip, track, error, points, network, overlaps) | {"failed": verdicts.failures(judged)}
     workspace.write_json(layout.QUALITY, {"summary": summary, "frames": judged})
     return summary
 
@@ -174,13 +175,17 @@ def _posed(head: HeadModel, track: Track, row: int) -> Tensor:
     return vertices @ motion.rotation[row].T + motion.translation[row]
 
 
-def _summary(clip: Inputs, track: Track, error: Array, overlaps: list[float | None]) -> dict[str, Any]:
+def _summary(
+    clip: Inputs, track: Track, error: Array, points: Array, network: Array, overlaps: list[float | None]
+) -> dict[str, Any]:
     known = [value for value in overlaps if value is not None]
     return {
         "frames": len(clip.table),
         "usable": len(track.kept),
         "landmark_nme": round(float(error.mean()), 5),
         "jitter_deg": round(measure.jitter_deg(track.motion.rotation), 4),
+        "jitter_px": round(measure.jitter_px(points), 4),
+        "jitter_deg_network": round(measure.jitter_deg(torch.from_numpy(network).float()), 4),
         "jitter_deg_landmarks": round(measure.jitter_deg(track.landmark_motion.rotation), 4),
         "silhouette_iou": round(float(np.mean(known)), 4) if known else None,
         "focal_px": round(float(track.camera.K[0, 0]), 2),
