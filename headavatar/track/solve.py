@@ -17,6 +17,7 @@ from headavatar.head import HeadModel
 from headavatar.progress import Reporter
 from headavatar.scene import Array, Camera
 from headavatar.track import measure, shape, texture, verdicts
+from headavatar.track.gaze import refine_gaze
 from headavatar.track.inputs import Inputs, training_frames
 from headavatar.track.landmark_fit import LandmarkFit, Motion, Observation, Person, initial_motion, keyframes
 from headavatar.track.landmark_model import LandmarkModel
@@ -39,6 +40,8 @@ MOTION_ITERATIONS = 6
 OUTLINE_ITERATIONS = 6
 SETTLE_ITERATIONS = 3
 REJECTIONS = 2
+GAZE_REFINEMENTS = ("balanced", "quality")
+"""Those after which the head lies well enough to see by the irises where the eyes look."""
 
 Keep = Callable[[str, Callable[[], dict[str, Array]]], dict[str, Array]]
 """keep(name, compute): the arrays stored under a name, or those computed now and stored."""
@@ -159,6 +162,8 @@ def run(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Repo
             state = keep(f"photometric_{number}", partial(alignment.step, state, step))
             rounds.append(_round(step.name, state, train))
             task.advance(psnr=rounds[-1].get("psnr_held", rounds[-1]["psnr_train"]))
+    if settings.refine in GAZE_REFINEMENTS:
+        state = keep("gaze", partial(alignment.gaze, state))
     person = _person(state)
     camera = camera_of(inputs, person)
     return Track(kept, train, person, _motion(state), camera, start, first["errors"], rounds, shift)
@@ -212,6 +217,14 @@ class Alignment:
             "relief": fit.relief.height.numpy(), "frames": outcome.frames.numpy(),
             "before": outcome.before.numpy(), "psnr": outcome.after.numpy(),
         }  # fmt: skip
+
+    def gaze(self, state: dict[str, Array]) -> dict[str, Array]:
+        """The eyes turned to where the irises are seen, once all else lies right."""
+        person = _person(state)
+        pictures = pictures_of(self.inputs, self.kept, camera_of(self.inputs, person))
+        train = torch.from_numpy(self.first["train"])
+        motion = refine_gaze(self.head, person, _motion(state), pictures, train, pictures.focal)
+        return state | {"expression": motion.expression.numpy()}
 
 
 def camera_of(inputs: Inputs, person: Person) -> Camera:

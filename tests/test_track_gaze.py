@@ -1,0 +1,107 @@
+"""Where the eyes look, found by the irises in the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from synthetic import head, make, motion
+
+from headavatar.head.rotations import axis_angle_to_matrix
+from headavatar.scene import ARKIT_NAMES
+from headavatar.track.gaze import depth_inside, gaze_of, refine_gaze, steadied, with_gaze
+from headavatar.track.landmark_fit import Motion, Person
+from headavatar.track.pictures import Pictures
+
+FRAMES, SIZE = 24, 256
+LOOKS = [k for k, name in enumerate(ARKIT_NAMES) if name.startswith("eyeLook")]
+BLINKS = [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]
+CLOSED = slice(10, 12)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A clip whose heads are known, and whose gaze is believed to be straight ahead."""
+
+    person: Person
+    motion: Motion
+    true: torch.Tensor
+    pictures: Pictures
+
+
+@pytest.fixture(scope="module")
+def seen() -> Seen:
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    params = motion(FRAMES, rng)
+    params.expression[:, LOOKS + BLINKS] = 0
+    params.expression[CLOSED, BLINKS[0]] = params.expression[CLOSED, BLINKS[1]] = 1
+    rests = np.stack([rng.uniform(-0.4, 0.4, 4), rng.uniform(-0.15, 0.25, 4)], 1)
+    true = torch.from_numpy(np.repeat(rests, FRAMES // 4, 0)).float()
+    params.expression[:] = with_gaze(head(), torch.from_numpy(params.expression), true).numpy()
+    clip = make(FRAMES, SIZE, seed, params=params)
+    expression = torch.from_numpy(params.expression).clone()
+    expression[:, LOOKS] = 0
+    focal = float(clip.camera.K[0, 0])
+    person = Person(torch.from_numpy(params.identity), torch.zeros(478, 3), focal)
+    turned = axis_angle_to_matrix(torch.from_numpy(params.rotation))
+    pictures = Pictures(
+        clip.images, np.full(clip.images.shape[:3], 255, np.uint8), focal,
+        torch.as_tensor(clip.camera.K[:2, 2], dtype=torch.float32), torch.from_numpy(clip.times_s),
+    )  # fmt: skip
+    return Seen(person, Motion(turned, torch.from_numpy(params.translation), expression), true, pictures)
+
+
+def test_the_eyes_turn_to_where_the_irises_are(seen: Seen) -> None:
+    train = torch.arange(FRAMES) < 18
+    found = refine_gaze(head(), seen.person, seen.motion, seen.pictures, train, seen.pictures.focal)
+    difference = torch.rad2deg(gaze_of(head(), found.expression) - seen.true)
+    before = torch.rad2deg(gaze_of(head(), seen.motion.expression) - seen.true)
+    is_open = seen.motion.expression[:, BLINKS].amax(1) < 1
+    before, difference = before[is_open], difference[is_open]
+    print("degrees before and after", before.norm(dim=1).mean(), difference.norm(dim=1).mean())
+    assert difference[:, 0].abs().mean() < 5
+    assert difference.norm(dim=1).mean() < 0.7 * before.norm(dim=1).mean()
+    others = [k for k in range(len(ARKIT_NAMES)) if k not in LOOKS]
+    assert torch.equal(found.expression[:, others], seen.motion.expression[:, others])
+    assert torch.equal(found.rotation, seen.motion.rotation) and torch.equal(found.translation, seen.motion.translation)
+    assert found.expression.min() >= 0 and found.expression.max() <= 1
+
+
+def test_pictures_without_eyes_change_nothing_much(seen: Seen) -> None:
+    blank = Pictures(
+        np.full_like(seen.pictures.images, 128), seen.pictures.trust, seen.pictures.focal, seen.pictures.center,
+        seen.pictures.times_s,
+    )  # fmt: skip
+    believed = with_gaze(head(), seen.motion.expression, torch.full((FRAMES, 2), 0.1))
+    motion = Motion(seen.motion.rotation, seen.motion.translation, believed)
+    found = refine_gaze(head(), seen.person, motion, blank, torch.ones(FRAMES, dtype=torch.bool), blank.focal)
+    assert torch.rad2deg(gaze_of(head(), found.expression) - 0.1 * torch.ones(2)).norm(dim=1).max() < 4
+
+
+def test_gaze_is_written_within_the_limits() -> None:
+    angles = torch.tensor([[0.3, 0.2], [-0.3, -0.2], [2.0, 2.0]])
+    expression = with_gaze(head(), torch.zeros(3, len(ARKIT_NAMES)), angles)
+    assert torch.allclose(gaze_of(head(), expression)[:2], angles[:2], atol=1e-6)
+    assert expression.max() == 1 and expression.min() == 0
+
+
+def test_shut_eyes_take_their_gaze_from_before_and_after_and_jumps_stay() -> None:
+    times = np.arange(20) / 30
+    angles = np.repeat([[0.0, 0.1], [0.4, -0.1]], 10, 0)
+    information = np.full((20, 2), 1 / 0.03**2)
+    angles[4:6], information[4:6] = 0.5, 1e-3
+    found = steadied(angles, information, times)
+    assert np.abs(found[4:6] - [0.0, 0.1]).max() < 0.03
+    assert found[9, 0] < 0.06 and found[10, 0] > 0.34
+
+
+def test_depth_inside_is_the_distance_to_the_edge() -> None:
+    square = torch.tensor([[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]])
+    points = torch.tensor([[2.0, 0.5], [2.0, 1.0], [5.0, 1.0], [2.0, 3.0]])
+    expected = torch.tensor([0.5, 1.0, -1.0, -1.0])
+    assert torch.allclose(depth_inside(points, square), expected)
+    assert torch.allclose(depth_inside(points, square.flip(0)), expected)
