@@ -38,8 +38,8 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         context: reporter, seed and whether to go on from partial work.
     Returns:
         summary: frames, usable, failed (reason -> frames), landmark_nme, jitter_deg, jitter_px, silhouette_iou,
-            seconds, fps, focal_px, and below_gate where `--strict` refuses the track: the landmark error is too large, or too many
-            frames failed.
+            seconds, fps, focal_px, and below_gate where `--strict` refuses the track: the landmark error is too large,
+            or too many frames failed.
     Raises:
         InputError: fewer than three frames show a usable face.
     """
