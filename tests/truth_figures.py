@@ -90,10 +90,10 @@ def landmark_nme(pixels: Array, truth: Truth, rows: Array) -> float:
         rows: (T,) which of its frames.
     """
     with torch.no_grad():
-        world = head().landmark_points(posed(truth.params[rows])).numpy()
+        world = head().landmark_points(posed(truth.params[rows])).double().numpy()
     left, right = (world[:, corner] for corner in OUTER_EYE_CORNERS)
     front = truth.camera.K[0, 0] * np.linalg.norm(left - right, axis=1) / -(left + right)[:, 2] * 2
-    return float((np.linalg.norm(pixels - truth.landmarks[rows], axis=-1).mean(1) / front).mean())
+    return float((np.linalg.norm(pixels - truth.camera.project(world)[0], axis=-1).mean(1) / front).mean())
 
 
 def skin_vertices() -> Array:
