@@ -50,14 +50,20 @@ _LEARNT = 96
 _ROBUST = 0.3
 _COUNT = 0.5
 """Of a pixel's worth: neighboring pixels share their errors."""
-_BELIEVED = (np.radians(12), np.radians(20))
+_BELIEVED = (np.radians(12), np.radians(15))
 """How far the gaze may be from what was known, to the sides and up and down."""
 _LID_PX, _SOFT_PX = 0.3, 1.5
 """Nearer to a lid than this lashes and shadows are seen; from there on trust grows to its full."""
 _LEAST_PX = 3.0
+_NARROW = 0.45
+"""Share of what is usually open below which an eye shows lashes rather than itself."""
+_HIDDEN = 3.0
+"""Cost of a pupil behind a lid in eyes that are open."""
 _SHARED_LEVEL = 0.4
 _CLEAR = np.radians(6)
 """Standard deviation up to which a frame's gaze is clear."""
+_SHUT = 1.001 / _BELIEVED[1] ** 2
+"""What is known of the pitch of a frame whose eyes are shut."""
 _STEADY, _SACCADE = np.radians(4), np.radians(3)
 """Change of gaze within a thirtieth of a second, and beyond which size it counts as a jump."""
 
@@ -133,7 +139,7 @@ def look(head: HeadModel, person: Person, motion: Motion, pictures: Pictures, fo
     radius = _radius(head, person)
     places = forward(_lattice(_PLACES, _SPACING))
     openings, images = torch.tensor(OPENINGS), pictures.images.shape
-    values, weights = [], []
+    values, weights, distances = [], [], []
     for part in chunks(len(motion), _CHUNK):
         moved = motion[part]
         turned, shifted = moved.rotation.transpose(1, 2), moved.translation[:, None]
@@ -150,9 +156,17 @@ def look(head: HeadModel, person: Person, motion: Motion, pictures: Pictures, fo
         clear = ((depth_inside(pixels, contour) - _LID_PX) / _SOFT_PX).clamp(0, 1)
         values.append((brightness + 0.05).log())
         weights.append(clear * area * within)
+        distances.append(-moved.translation[:, 2])
     weight = torch.cat(weights)
     shown = weight.sum(2, keepdim=True)
-    return Eyes(places, torch.cat(values), weight * (shown >= _LEAST_PX), float(np.arcsin(min(IRIS_M / radius, 1))))
+    wide = shown * torch.cat(distances)[:, None, None].square()
+    least = _NARROW * wide.flatten(1).amax(1).quantile(0.75)
+    return Eyes(
+        places,
+        torch.cat(values),
+        weight * ((shown >= _LEAST_PX) & (wide >= least)),
+        float(np.arcsin(min(IRIS_M / radius, 1))),
+    )
 
 
 def _centers(head: HeadModel, person: Person) -> Tensor:
@@ -244,19 +258,24 @@ def _search(eyes: Eyes, frames: Tensor, known: Tensor, grid: Tensor, profile: Te
     """Mean and inverse variance (n, 2) of the gaze of some frames, over the grid around the best place."""
     model = _read(profile, _angle(eyes.places, forward(grid)))
     believed = torch.tensor(_BELIEVED, dtype=torch.float32)
+    pupil = (eyes.places @ forward(grid).T).argmax(0)
     means, informations = [], []
     for part in frames.split(4):
         cost = 0.5 * ((grid - known[part, None]) / believed).square().sum(-1)
         for side in range(2):
             value, weight = eyes.value[part, side, None], eyes.weight[part, side, None]
             cost += _COUNT * _cost(value - model, weight)
+            open_ = (weight.sum(-1) > 0).float()
+            cost += _HIDDEN / 2 * open_ * (weight[:, 0, pupil] <= 0)
         best = grid[cost.argmin(1)]
         near = ((grid - best[:, None]).abs() < _NEAR).all(-1)
         share = torch.softmax(torch.where(near, -cost, -torch.inf), 1)[..., None]
         mean = (share * grid).sum(1)
         means.append(mean)
         spread = (share * (grid - mean[:, None]).square()).sum(1)
-        informations.append(1 / (spread + _GRID**2 / 12))
+        shut = eyes.weight[part].sum((1, 2)) == 0
+        means[-1][shut] = known[part][shut]
+        informations.append(torch.where(shut[:, None], believed**-2, 1 / (spread + _GRID**2 / 12)))
     return torch.cat(means), torch.cat(informations)
 
 
@@ -307,7 +326,9 @@ def leveled(angles: Array, information: Array, known: Array, train: Array) -> Ar
     clear = train & (information[:, 1] > 1 / _CLEAR**2)
     if not clear.any():
         return angles
-    return angles + np.array([0, _SHARED_LEVEL * np.median((known - angles)[clear, 1])])
+    higher = np.median((known - angles)[clear, 1])
+    shut = information[:, 1] <= _SHUT
+    return angles + np.stack([np.zeros(len(angles)), np.where(shut, _SHARED_LEVEL - 1, _SHARED_LEVEL) * higher], 1)
 
 
 def steadied(angles: Array, information: Array, times_s: Array) -> Array:
