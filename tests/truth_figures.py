@@ -191,7 +191,7 @@ def preprocessed(video: Path, settings: PreprocessSettings) -> Workspace:
     return workspace
 
 
-def track_clip(video: Path, size: int, refinements: Sequence[str] = ("none", "balanced")) -> list[Row]:
+def track_clip(video: Path, size: int, refinements: Sequence[str] = ("none", "balanced", "quality")) -> list[Row]:
     """Track a filmed clip with each refinement, and compare it with its truth."""
     workspace = preprocessed(video, PreprocessSettings(video=str(video), size=size))
     truth = Truth.load(video.with_suffix(".npz"))
