@@ -103,7 +103,7 @@ def test_a_short_clip_is_tracked(seen: tuple[Workspace, Truth]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_five_clips(tmp_path: Path) -> None:
-    """The picture betters the landmarks on every clip, and together they come as near as they did when this was written.
+    """The picture betters the landmarks on every clip, and together they come as near as was reached before.
 
     Depth and focal length are told apart by nothing here, so vertices are compared after a scale and a depth shift.
     """
