@@ -7,7 +7,10 @@ given; no attribute can be set on them, and nothing of scipy or chumpy is import
 
 from __future__ import annotations
 
+import math
 import pickle
+import re
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from headavatar.scene import Array
 
 _FAULTS = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, MemoryError,
-    OverflowError, ImportError, RecursionError, UnicodeError, AssertionError,
+    OverflowError, ImportError, RecursionError, UnicodeError, AssertionError, struct.error,
 )  # fmt: skip
 """What a damaged or hostile pickle can make the unpickler raise."""
 
@@ -47,6 +50,34 @@ class _NdarrayName:
     __slots__ = ()
 
 
+class _Kind:
+    """Stands for a numpy.dtype: numpy's own would crash the program when it is restored from nonsense."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1]
+        if order not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError("numbers in no known byte order")
+        self.dtype = self.dtype if order == "|" else self.dtype.newbyteorder(order)
+
+
+class _Numbers:
+    """Stands for a numpy.ndarray until it is settled, for the same reason."""
+
+    __slots__ = ("array",)
+
+    def __init__(self) -> None:
+        self.array = np.empty(0)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, by_columns, data = state
+        self.array = _array(data, kind, shape, "F" if by_columns is True or by_columns == 1 else "C")
+
+
 class Remembered:
     """Stands for an object of a library that is not wanted: holds its pickled state and does nothing.
 
@@ -72,23 +103,39 @@ class Remembered:
 
 
 _NDARRAY = _NdarrayName()
+_NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 
 
-def _empty(kind: Any, shape: Any, dtype: Any) -> Array:
+def _kind(code: Any, *flags: Any) -> _Kind:
+    code = code.decode("latin1") if isinstance(code, bytes) else code
+    if not isinstance(code, str) or not _NUMBERS.fullmatch(code):
+        raise pickle.UnpicklingError("only plain numbers are read")
+    return _Kind(np.dtype(code))
+
+
+def _array(data: Any, kind: Any, shape: Any, order: Any) -> Array:
+    raw = data.encode("latin1") if isinstance(data, str) else bytes(data) if isinstance(data, bytes) else None
+    if raw is None or not isinstance(kind, _Kind) or not isinstance(shape, tuple) or order not in ("C", "F"):
+        raise pickle.UnpicklingError("only plain arrays are read")
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise pickle.UnpicklingError("an array of no size")
+    if math.prod(shape) * kind.dtype.itemsize != len(raw):
+        raise pickle.UnpicklingError("an array that is shorter or longer than it says")
+    return np.frombuffer(raw, kind.dtype).reshape(shape, order=order).copy()
+
+
+def _empty(kind: Any, shape: Any, dtype: Any) -> _Numbers:
     if kind is not _NDARRAY:
         raise pickle.UnpicklingError("only plain arrays are read")
-    return np.empty(0)
+    return _Numbers()
 
 
-def _scalar(dtype: Any, data: Any = None) -> Any:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject:
-        raise pickle.UnpicklingError("only plain numbers are read")
-    raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
-    return np.frombuffer(raw, dtype, 1)[0]
+def _scalar(kind: Any, data: Any = None) -> Any:
+    return _array(data, kind, (), "C")[()]
 
 
-def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, *rest: Any) -> Array:
-    return np.frombuffer(bytes(buffer), np.dtype(dtype)).reshape(shape, order=order).copy()
+def _from_buffer(buffer: Any, kind: Any, shape: Any, order: Any, *rest: Any) -> Array:
+    return _array(bytes(buffer), kind, shape, order)
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
@@ -109,7 +156,7 @@ def _remembered(kind: str) -> type[Remembered]:
 
 _NUMPY: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy", "dtype"): _Call(_kind),
     ("_codecs", "encode"): _Call(_encode),
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Call(_empty) for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _Call(_scalar) for core in ("core", "_core")},
@@ -137,8 +184,10 @@ SCIENTIFIC: Mapping[tuple[str, str], Any] = {
 """The same, and scipy's sparse matrices and chumpy's arrays, as Python 2 wrote them."""
 
 
-class ArrayUnpickler(pickle.Unpickler):
+class ArrayUnpickler(pickle._Unpickler):
     """Unpickles containers of arrays and refuses everything else, so that no code in a file can run.
+
+    It is Python's own in Python, since a damaged file cannot make that one reach outside of its memory.
 
     Args:
         file: opened for reading bytes.
@@ -158,6 +207,33 @@ class ArrayUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError("it points outside of itself")
 
 
+def _settled(value: Any, known: dict[int, Any]) -> Any:
+    """A pickled value with arrays in place of what stood for them; `known` holds what was settled before, by id."""
+    if isinstance(value, _Numbers):
+        return value.array
+    if isinstance(value, (_Kind, _Call, _NdarrayName)):
+        raise pickle.UnpicklingError("it holds something that is no array")
+    if id(value) in known:
+        return known[id(value)]
+    if isinstance(value, dict):
+        made: Any = {}
+        known[id(value)] = made
+        made.update((key, _settled(item, known)) for key, item in value.items())
+    elif isinstance(value, list):
+        made = []
+        known[id(value)] = made
+        made.extend(_settled(item, known) for item in value)
+    elif isinstance(value, tuple):
+        made = tuple(_settled(item, known) for item in value)
+        known[id(value)] = made
+    elif isinstance(value, Remembered):
+        known[id(value)] = made = value
+        value.state = _settled(value.state, known)
+    else:
+        return value
+    return made
+
+
 def unpickle(path: Path, what: str, fix: str, allowed: Mapping[tuple[str, str], Any] = PLAIN) -> dict[str, Any]:
     """Read a pickle of a dict of arrays.
 
@@ -171,7 +247,7 @@ def unpickle(path: Path, what: str, fix: str, allowed: Mapping[tuple[str, str], 
     """
     try:
         with path.open("rb") as file:
-            content = ArrayUnpickler(file, allowed).load()
+            content = _settled(ArrayUnpickler(file, allowed).load(), {})
     except OSError as error:
         raise ModelError(f"{path} cannot be read", why=error.strerror or str(error), fix=fix) from error
     except _FAULTS as error:
