@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,36 +101,53 @@ def test_a_short_clip_is_tracked(seen: tuple[Workspace, Truth]) -> None:
     assert figures["landmark_nme"] < 0.05 and figures["correlation"] > 0.2
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(7200)
-def test_five_clips(tmp_path: Path) -> None:
-    """The picture betters the landmarks on every clip, and together they come as near as was reached before.
-
-    Depth and focal length are told apart by nothing here, so vertices are compared after a scale and a depth shift.
-    """
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
+    """The figures of five clips, by clip and refinement."""
     need_networks("face_landmarker", "modnet", "selfie_multiclass")
     seed = int(np.random.default_rng().integers(2**31))
     print(f"seed {seed}")
-    rows = []
+    rows: list[Row] = []
     for i in range(5):
-        video = tmp_path / f"{i}.mp4"
+        video = tmp_path_factory.mktemp("five") / f"{i}.mp4"
         film(video, seed + i)
         rows += track_clip(video, 256)
     print(table(rows))
-    of = {(row.clip, row.refine): row.figures for row in rows}
-    for clip in {row.clip for row in rows}:
-        coarse = of[clip, "none"]
+    return {(row.clip, row.refine): row.figures for row in rows}
+
+
+def mean(five: dict[tuple[str, str], dict[str, Any]], figure: str) -> float:
+    return float(np.mean([figures[figure] for (_, refine), figures in five.items() if refine == "quality"]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_five_clips_come_as_near_as_before(five: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """The picture betters the landmarks on every clip; vertices are compared after a scale and a depth shift."""
+    for clip in {clip for clip, _ in five}:
+        coarse = five[clip, "none"]
         for refine in ("balanced", "quality"):
-            fine = of[clip, refine]
+            fine = five[clip, refine]
             for figure in ("vertex_mm_similarity", "rotation_deg", "landmark_nme"):
                 assert fine[figure] < coarse[figure], (clip, refine, figure)
             assert fine["correlation"] > coarse["correlation"], (clip, refine)
+    assert mean(five, "vertex_mm_similarity") < 7.0
+    assert mean(five, "rotation_deg") < 2.8
+    assert mean(five, "correlation") > 0.7
+    assert mean(five, "gaze_deg") < 5.0
+    assert mean(five, "landmark_nme") < 0.02
 
-    def mean(figure: str) -> float:
-        return float(np.mean([figures[figure] for (_, refine), figures in of.items() if refine == "quality"]))
 
-    assert mean("vertex_mm_similarity") < 7.0
-    assert mean("rotation_deg") < 2.8
-    assert mean("correlation") > 0.7
-    assert mean("gaze_deg") < 5.0
-    assert mean("landmark_nme") < 0.02
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.xfail(strict=True, reason="not reached yet: focal length, vertices, rotation and correlation")
+def test_five_clips_to_the_bars(five: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """What the tracker is meant to reach; when it does, this says so by failing."""
+    for clip in {clip for clip, _ in five}:
+        coarse, full = five[clip, "none"], five[clip, "balanced"]
+        assert full["vertex_mm"] < coarse["vertex_mm"] and full["rotation_deg"] < coarse["rotation_deg"], clip
+    assert mean(five, "vertex_mm") < 2.5
+    assert mean(five, "rotation_deg") < 1.0
+    assert mean(five, "correlation") > 0.9
+    assert mean(five, "gaze_deg") < 4.0
+    assert mean(five, "landmark_nme") < 0.02

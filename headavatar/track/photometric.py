@@ -108,7 +108,7 @@ class PhotometricFit:
             colors = self._colors(look, part, colors)
             if iteration == 0:
                 before = psnr(look, part, colors)
-            elif step.relief:
+            else:
                 self.relief.update(look, part, colors, self.train, step.robust)
                 look = self._look(person, part, pictures, frames, step.scale, seen)
             if moves_person:

@@ -102,7 +102,6 @@ class PhotometricStep:
         iterations: Gauss-Newton steps.
         robust: color residual, of 1, beyond which a point's pull falls.
         landmarks: share of the landmarks' say that is left.
-        relief: surfels may rise from the mesh, by parallax.
         score, sparsity, identity, smooth_rotation, smooth_translation, smooth_expression: as in `LandmarkWeights`.
     """
 
@@ -113,7 +112,6 @@ class PhotometricStep:
     iterations: int
     robust: float = 0.08
     landmarks: float = 0.02
-    relief: bool = True
     score: float = 6.0
     sparsity: float = 0.4
     identity: float = 0.5
@@ -167,7 +165,7 @@ class TrackSettings:
         added_later=True,
     )
     surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.")
-    person_keyframes: int = setting(48, "Frames, of the keyframes, that the person is aligned to the picture in.")
+    person_keyframes: int = setting(48, "Frames that `quality` aligns the person to the picture in.")
     texture_size: int = setting(512, "Side of the texture, pixels.")
     texture_frames: int = setting(96, "Frames, all from the training part, that the texture is gathered from.")
     head: str = setting("embedded", "Head model: embedded, or the name of one that `headavatar models add` read.")
