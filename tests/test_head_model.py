@@ -14,6 +14,7 @@ from headavatar.head import JOINTS, landmarks, load
 from headavatar.head.model import HeadModel
 from headavatar.head.rotations import axis_angle_to_matrix
 from headavatar.scene import ARKIT_NAMES
+from headavatar.track.settings import STAGE, TrackSettings
 
 DATA = Path(headavatar.head.__file__).parent / "data" / "embedded.npz"
 
@@ -270,3 +271,9 @@ def test_identity_does_not_open_the_mouth_or_close_the_eyes(head: HeadModel) -> 
         fitted = torch.linalg.solve(basis @ basis.T + prior, basis @ shape)
         left = (shape - fitted @ basis).norm() / shape.norm()
         assert left > 0.6, (name, float(left))
+
+
+def test_a_head_that_nobody_added_is_a_missing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADAVATAR_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="no head model 'nobody'"):
+        STAGE.inputs(TrackSettings(head="nobody"))

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from headavatar.errors import ModelError
 from headavatar.head.rotations import axis_angle_to_matrix
 from headavatar.head.store import HeadData, read, triangulate
 from headavatar.pretrained import cache
@@ -352,15 +351,7 @@ def path_of(name: str) -> Path:
     """
     if name == "embedded":
         return Path(__file__).parent / "data" / "embedded.npz"
-    path = cache.head_model(name)
-    if path.name != f"{name}.npz" or not path.exists():
-        raise ModelError(
-            f"there is no head model {name!r}",
-            why=f"it comes with headavatar only if it is called embedded, and {path} does not exist",
-            fix=f"headavatar models add flame generic_model.pkl{'' if name == 'flame' else f' --name {name}'}, "
-            "or track with --set track.head=embedded",
-        )
-    return path
+    return cache.added_head_model(name)
 
 
 def _gaze_directions(names: tuple[str, ...]) -> Tensor:

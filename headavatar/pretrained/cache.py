@@ -12,7 +12,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from headavatar.errors import EnvironmentFault
+from headavatar.errors import EnvironmentFault, ModelError
 from headavatar.pretrained.catalog import Added, Entry
 
 
@@ -30,6 +30,23 @@ def location(entry: Entry | Added) -> Path:
 def head_model(name: str) -> Path:
     """Where a head model that the user added lies, or would lie, in the cache."""
     return folder() / "heads" / f"{name}.npz"
+
+
+def added_head_model(name: str) -> Path:
+    """The file of a head model that the user added.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
+    path = head_model(name)
+    if path.name != f"{name}.npz" or not path.exists():
+        raise ModelError(
+            f"there is no head model {name!r}",
+            why=f"it comes with headavatar only if it is called embedded, and {path} does not exist",
+            fix=f"headavatar models add flame generic_model.pkl{'' if name == 'flame' else f' --name {name}'}, "
+            "or track with --set track.head=embedded",
+        )
+    return path
 
 
 def head_models() -> list[str]:

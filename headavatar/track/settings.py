@@ -186,7 +186,7 @@ def head_file(name: str) -> str:
     """The file of a head model: what the tracked identity, expressions and texture are coefficients of."""
     if name == "embedded":
         return str(Path(__file__).parents[1] / "head" / "data" / "embedded.npz")
-    return str(cache.head_model(name))
+    return str(cache.added_head_model(name))
 
 
 STAGE = StageSpec(
