@@ -189,6 +189,7 @@ def _blink(expression: Array, fps: float, rng: np.random.Generator) -> None:
 
 def _wander(frames: int, fps: float, period_s: float, rng: np.random.Generator) -> Array:
     """(T,) smooth noise of unit deviation."""
-    noise = gaussian_filter1d(rng.normal(size=frames + int(8 * period_s * fps)), period_s * fps / 2)
-    noise = noise[len(noise) - frames :]
-    return np.asarray(noise / max(noise.std(), 1e-9))
+    width = period_s * fps / 2
+    noise = gaussian_filter1d(rng.normal(size=frames + int(8 * period_s * fps)), width, mode="wrap")
+    # The deviation that such noise has on average: a short piece's own may be almost nothing.
+    return np.asarray(noise[len(noise) - frames :] * (2 * np.sqrt(np.pi) * width) ** 0.5)

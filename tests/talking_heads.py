@@ -102,7 +102,7 @@ def film(path: Path, seed: int, frames: int = 200, width: int = 640, height: int
 
     rng = np.random.default_rng(seed)
     fps = float(rng.choice([25.0, 30.0]))
-    truth = _stage(perform(frames, fps, rng), fps, rng, width, height)
+    truth = cast(perform(frames, fps, rng), fps, rng, width, height)
     writer = imageio_ffmpeg.write_frames(
         str(path), (width, height), fps=fps, codec="libx264", macro_block_size=2, pix_fmt_in="rgb24",
         pix_fmt_out="yuv420p", quality=None, output_params=["-crf", str(crf)],
@@ -115,7 +115,7 @@ def film(path: Path, seed: int, frames: int = 200, width: int = 640, height: int
     return truth
 
 
-def _stage(performance: Performance, fps: float, rng: np.random.Generator, width: int, height: int) -> Truth:
+def cast(performance: Performance, fps: float, rng: np.random.Generator, width: int, height: int) -> Truth:
     """Cast a person, and put the camera where the head fills about half of the picture's height."""
     identity = np.zeros(head().identity_size, np.float32)
     identity[:MODES] = np.clip(rng.normal(0, SPREAD, MODES), -1.8, 1.8)

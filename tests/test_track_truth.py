@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clips import need_networks
 from speech import perform
-from talking_heads import Truth, film
+from talking_heads import Truth, cast, film
 from truth_figures import Row, compare, preprocessed, table, track_clip, truth_figures
 
 from headavatar.head.rotations import axis_angle_to_matrix_np, matrix_to_axis_angle_np
@@ -50,6 +50,13 @@ def test_people_speak_turn_and_blink(rng: np.random.Generator) -> None:
     yaw = np.degrees(np.arctan2(*axis_angle_to_matrix_np(performance.rotation)[:, [0, 2], 2].T))
     assert yaw.max() > 38 and yaw.min() < -38
     assert np.abs(np.diff(yaw)).max() < 15
+
+
+def test_people_stay_in_the_picture(rng: np.random.Generator) -> None:
+    for _ in range(20):
+        truth = cast(perform(40, 30.0, rng), 30.0, rng, 480, 360)
+        middle = truth.landmarks.mean(1)
+        assert (middle > [60, 45]).all() and (middle < [420, 315]).all()
 
 
 def test_the_truth_has_no_error_and_a_known_error_its_figure(filmed: tuple[Path, Truth]) -> None:
