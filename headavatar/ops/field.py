@@ -44,7 +44,8 @@ def nerf_field(
         density_shift: added before softplus; below 0 the volume starts transparent.
         density_scale: density per softplus, in units of 1 / (unit of the sample distances).
     Returns:
-        sigma (N,) and rgb (N, 3) in [0, 1]; carry gradients to `table`, `sigma_weights` and `color_weights`.
+        sigma (N,) and rgb (N, 3) in [0, 1]; carry gradients to `x` (0 outside the box), `table`,
+        `sigma_weights` and `color_weights`; none is computed that is not asked for.
     Raises:
         ValueError: shapes do not fit.
     Source:
@@ -60,6 +61,6 @@ def nerf_field(
     tensors = (x, batch, ray_features, *sigma_weights, *color_weights)
     run = native.nerf_field if runs_native(spec, *tensors) else reference.nerf_field
     return run(
-        x.detach(), batch, ray_features.detach(), ray_index, list(sigma_weights), list(color_weights), spec, offsets,
+        x, batch, ray_features.detach(), ray_index, list(sigma_weights), list(color_weights), spec, offsets,
         density_shift, density_scale,
     )  # fmt: skip

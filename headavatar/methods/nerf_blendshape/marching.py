@@ -46,7 +46,7 @@ def shade(
 
     Args:
         blended: (B, P) one table per frame.
-        origins, directions: (R, 3) in the cube, frame after frame.
+        origins, directions: (R, 3) in the cube, frame after frame; may carry gradients, for the pose of a frame.
         counts: rays of each frame, B numbers.
         occupied: (G, G, G) bool.
         samples: most samples on a ray.
@@ -61,9 +61,13 @@ def shade(
         occupancy=occupied, probes=PROBES, min_step=SPACING_M / cube_side, seed=seed, step=step,
         jitter=jitter is not None,
     )  # fmt: skip
+    positions = rays.positions
+    if origins.requires_grad or directions.requires_grad:  # where the samples lie along their rays stays as it is
+        ray = rays.ray_index.long()
+        positions = origins[ray] + rays.distances[:, None] * directions[ray]
     starts = torch.tensor([0, *counts], device=origins.device).cumsum(0)
     sigma, rgb = ops.nerf_field(
-        rays.positions, blended, ops.spherical_harmonics(directions, HARMONICS), rays.ray_index, field.sigma_weights,
+        positions, blended, ops.spherical_harmonics(directions.detach(), HARMONICS), rays.ray_index, field.sigma_weights,
         field.color_weights, field.spec, frame_offsets=rays.ray_offsets[starts],
     )  # fmt: skip
     lengths = rays.deltas * (cube_side * DENSITY_SCALE)

@@ -1,6 +1,7 @@
 // fused_mlp and nerf_field: forward and backward. What forward leaves in `saved` backward reads, tile after tile.
 #include "grid.h"
 #include "nets.h"
+#include "positions.h"
 
 namespace ha {
 
@@ -134,16 +135,18 @@ HA_API void ha_field_backward(const FieldArgs* args) {
   const std::vector<Tile> tiles = cut_tiles(a.grid.frame_offsets, a.grid.frames);
   const i64 count = i64(tiles.size()), pieces = piece_count(count);
   const i64 encoded = a.grid.levels * a.grid.features, sums_size = sigma_net.grad_size + color_net.grad_size;
+  const i64 table_size = a.grid.offsets[a.grid.levels] * a.grid.features;
   const i64 widest = std::max({sigma_net.widest, color_net.widest, padded(encoded)});
-  std::vector<float> sums(pieces * sums_size, 0.f);
+  const bool with_weights = a.sigma_net.grads != nullptr;
+  std::vector<float> sums(with_weights ? pieces * sums_size : 0, 0.f);
 #pragma omp parallel
   {
     std::vector<float> grad(widest * kTile), scratch(widest * kTile), columns(widest * kTile);
     std::vector<float> grad_raw((padded(1 + layout.geometry) + 8) * kTile), grad_encoded(padded(encoded) * kTile);
 #pragma omp for schedule(dynamic, 1)
     for (i64 piece = 0; piece < pieces; ++piece) {
-      float* sigma_sums = sums.data() + piece * sums_size;
-      float* color_sums = sigma_sums + sigma_net.grad_size;
+      float* sigma_sums = with_weights ? sums.data() + piece * sums_size : nullptr;
+      float* color_sums = with_weights ? sigma_sums + sigma_net.grad_size : nullptr;
       for (i64 t = piece * count / pieces; t < (piece + 1) * count / pieces; ++t) {
         const Tile& where = tiles[t];
         float* tile = a.saved + t * layout.size();
@@ -167,15 +170,23 @@ HA_API void ha_field_backward(const FieldArgs* args) {
         std::copy(grad_raw.begin(), grad_raw.begin() + padded(1 + layout.geometry) * kTile, grad.begin());
         sigma_net.run_backward(tile, layout.sigma(tile), grad.data(), scratch.data(), columns.data(), sigma_sums,
                                grad_encoded.data(), encoded);
-        std::copy(grad_encoded.begin(), grad_encoded.begin() + encoded * kTile, a.grad_tiles + t * encoded * kTile);
+        if (a.grad_tiles)
+          std::copy(grad_encoded.begin(), grad_encoded.begin() + encoded * kTile, a.grad_tiles + t * encoded * kTile);
+        if (!a.grid.grad_x) continue;
+        alignas(64) float soa[3 * kTile];
+        load_points(a.grid.x, where, soa);
+        with_features(a.grid.features, [&](auto f) {
+          position_gradient<decltype(f)::value>(a.grid, a.grid.table + where.frame * table_size, where, soa,
+                                                grad_encoded.data());
+        });
       }
     }
   }
-  for (i64 piece = 0; piece < pieces; ++piece) {
+  for (i64 piece = 0; with_weights && piece < pieces; ++piece) {
     sigma_net.collect(&sums[piece * sums_size], piece == 0);
     color_net.collect(&sums[piece * sums_size] + sigma_net.grad_size, piece == 0);
   }
-  scatter(a.grid, tiles, a.grad_tiles);
+  if (a.grad_tiles) scatter(a.grid, tiles, a.grad_tiles);
 }
 
 }  // namespace ha

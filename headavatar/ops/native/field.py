@@ -42,7 +42,7 @@ class _Mlp(torch.autograd.Function):
         rows = _padded(x.shape[1]) + _net_rows(layers)
         saved = torch.empty(tiles * rows * _tile()) if keep else None
         y = x.new_empty(len(x), len(weights[-1]))
-        net, alive = net_args(layers, layers)
+        net, alive = net_args(layers, None)
         args = MlpArgs(address(x), address(y), None, address(saved), len(x), net)
         handle().ha_mlp_forward(ctypes.byref(args))
         del alive
@@ -83,8 +83,8 @@ class _Field(torch.autograd.Function):
         ctx.settings = (spec, shift, scale, sigma_layers)
         frame_offsets = torch.tensor(offsets)
         sigma, rgb = x.new_empty(len(x)), x.new_empty(len(x), 3)
-        sigma_net, sigma_alive = net_args(sigma_weights, sigma_weights)
-        color_net, color_alive = net_args(color_weights, color_weights)
+        sigma_net, sigma_alive = net_args(sigma_weights, None)
+        color_net, color_alive = net_args(color_weights, None)
         args = FieldArgs(
             grid_args(spec, x, table, frame_offsets), address(ray_features), address(ray_index), address(sigma),
             address(rgb), None, None, address(ctx.saved), None, ray_features.shape[1], sigma_net, color_net, shift,
@@ -101,20 +101,21 @@ class _Field(torch.autograd.Function):
         x, table, ray_features, ray_index, frame_offsets, *weights = ctx.saved_tensors
         spec, shift, scale, sigma_layers = ctx.settings
         grad_sigma, grad_rgb = grad_sigma.contiguous(), grad_rgb.contiguous()
-        grads = [torch.empty_like(w) for w in weights]
-        grad_table = torch.empty_like(table)
-        grad_tiles = torch.empty(ctx.tiles * spec.width * _tile())
+        grads = [torch.empty_like(w) for w in weights] if any(ctx.needs_input_grad[10:]) else None
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_table = torch.empty_like(table) if ctx.needs_input_grad[1] else None
+        grad_tiles = None if grad_table is None else torch.empty(ctx.tiles * spec.width * _tile())
         grid = grid_args(spec, x, table, frame_offsets)
-        grid.grad_table = address(grad_table)
-        sigma_net, sigma_alive = net_args(weights[:sigma_layers], grads[:sigma_layers])
-        color_net, color_alive = net_args(weights[sigma_layers:], grads[sigma_layers:])
+        grid.grad_table, grid.grad_x = address(grad_table), address(grad_x)
+        sigma_net, sigma_alive = net_args(weights[:sigma_layers], None if grads is None else grads[:sigma_layers])
+        color_net, color_alive = net_args(weights[sigma_layers:], None if grads is None else grads[sigma_layers:])
         args = FieldArgs(
             grid, address(ray_features), address(ray_index), None, None, address(grad_sigma), address(grad_rgb),
             address(ctx.saved), address(grad_tiles), ray_features.shape[1], sigma_net, color_net, shift, scale,
         )  # fmt: skip
         handle().ha_field_backward(ctypes.byref(args))
         del sigma_alive, color_alive
-        return None, grad_table, *[None] * 8, *grads
+        return grad_x, grad_table, *[None] * 8, *(grads or [None] * len(weights))
 
 
 def nerf_field(
@@ -138,7 +139,7 @@ def nerf_field(
         raise ValueError(f"ray_index points outside the {len(ray_features)} rays")
     result: tuple[Tensor, Tensor] = _Field.apply(
         x.contiguous(), table.contiguous(), ray_features.contiguous(), ray_index.to(torch.int32).contiguous(), spec,
-        offsets, density_shift, density_scale, _keeps(table, *sigma_weights, *color_weights), len(sigma_weights),
+        offsets, density_shift, density_scale, _keeps(x, table, *sigma_weights, *color_weights), len(sigma_weights),
         *(w.contiguous() for w in (*sigma_weights, *color_weights)),
     )  # fmt: skip
     return result

@@ -4,6 +4,7 @@
 
 #include "grid.h"
 #include "nets.h"
+#include "positions.h"
 
 namespace ha {
 
@@ -37,40 +38,6 @@ HA_API void ha_grid_forward(const GridArgs* args) {
     }
   }
 }
-
-namespace {
-
-// Gradient of the position, one point at a time: few callers ask for it.
-template <int F>
-void position_gradient(const GridArgs& grid, const float* table, const Tile& tile, const float* soa, const float* grad) {
-  alignas(64) float sums[3][kTile] = {};
-  for (int level = 0; level < grid.levels; ++level) {
-    const float* entries = table + grid.offsets[level] * F;
-    for (i64 n = 0; n < tile.count; n += W) {
-      Corners c;
-      find_corners(grid, level, soa, n, c);
-      for (int lane = 0; lane < W; ++lane)
-        for (int k = 0; k < 8; ++k) {
-          const float* entry = entries + i64(c.index[k][lane]) * F;
-          float dot = 0;
-          for (int f = 0; f < F; ++f) dot += entry[f] * grad[(level * F + f) * kTile + n + lane];
-          for (int d = 0; d < 3; ++d) {
-            float slope = (k >> d & 1) ? grid.scales[level] : -grid.scales[level];
-            for (int other = 0; other < 3; ++other)
-              if (other != d) slope *= (k >> other & 1) ? c.fraction[other][lane] : 1.f - c.fraction[other][lane];
-            sums[d][n + lane] += slope * dot;
-          }
-        }
-    }
-  }
-  for (i64 n = 0; n < tile.count; ++n)
-    for (int d = 0; d < 3; ++d) {
-      const i64 at = 3 * (tile.start + n) + d;
-      grid.grad_x[at] = grid.x[at] >= 0.f && grid.x[at] <= 1.f ? sums[d][n] : 0.f;
-    }
-}
-
-}  // namespace
 
 HA_API void ha_grid_backward(const GridArgs* args) {
   const GridArgs& grid = *args;

@@ -46,7 +46,7 @@ struct GridArgs {
 // Weight matrices (outputs, inputs), and where their gradients go.
 struct NetArgs {
   const float* const* weights;
-  float* const* grads;
+  float* const* grads;   // or null
   const int32_t* sizes;  // (layers + 1,) inputs, then each layer's outputs
   int32_t layers;
 };
@@ -61,7 +61,7 @@ struct MlpArgs {
 };
 
 struct FieldArgs {
-  GridArgs grid;                // encoded and grad_x unused
+  GridArgs grid;                // encoded unused
   const float* ray_features;    // (R, D)
   const int32_t* ray_index;     // (N,)
   float* sigma;                 // (N,)
@@ -69,7 +69,7 @@ struct FieldArgs {
   const float* grad_sigma;      // (N,)
   const float* grad_rgb;        // (N, 3)
   float* saved;                 // what forward keeps for backward, or null
-  float* grad_tiles;            // scratch of backward: (tiles, levels * features, kTile)
+  float* grad_tiles;            // scratch of backward (tiles, levels * features, kTile); null: no gradient of the table
   i64 ray_width;                // D
   NetArgs sigma_net, color_net;
   float density_shift, density_scale;

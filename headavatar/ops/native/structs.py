@@ -62,12 +62,13 @@ def addresses(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(tensors))(*(address(t) for t in tensors))
 
 
-def net_args(weights: list[Tensor], grads: list[Tensor]) -> tuple[NetArgs, tuple[object, ...]]:
-    """A network's arguments, and what must stay alive during the call."""
+def net_args(weights: list[Tensor], grads: list[Tensor] | None) -> tuple[NetArgs, tuple[object, ...]]:
+    """A network's arguments, and what must stay alive during the call; no gradients of matrices where None."""
     sizes = torch.tensor([weights[0].shape[1]] + [len(w) for w in weights], dtype=torch.int32)
-    pointers, grad_pointers = addresses(weights), addresses(grads)
+    pointers, grad_pointers = addresses(weights), None if grads is None else addresses(grads)
     args = NetArgs(
-        ctypes.cast(pointers, ctypes.c_void_p), ctypes.cast(grad_pointers, ctypes.c_void_p), address(sizes),
-        len(weights),
+        ctypes.cast(pointers, ctypes.c_void_p),
+        None if grad_pointers is None else ctypes.cast(grad_pointers, ctypes.c_void_p),
+        address(sizes), len(weights),
     )  # fmt: skip
     return args, (sizes, pointers, grad_pointers)
