@@ -65,7 +65,7 @@ def off_kinks(x, weights):
 
 
 def off_borders(x, spec):
-    """(N,) points that lie so far within their cells that rounding does not move them to the next, whose slope differs."""
+    """(N,) points so far within their cells that rounding does not move them to the next, where the slope differs."""
     position = x[:, None] * torch.tensor(spec.scales)[:, None] + 0.5
     return ((position - position.round()).abs() > 1e-4).all(-1).all(-1)
 

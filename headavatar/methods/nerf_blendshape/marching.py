@@ -66,9 +66,10 @@ def shade(
         ray = rays.ray_index.long()
         positions = origins[ray] + rays.distances[:, None] * directions[ray]
     starts = torch.tensor([0, *counts], device=origins.device).cumsum(0)
+    features = ops.spherical_harmonics(directions.detach(), HARMONICS)
     sigma, rgb = ops.nerf_field(
-        positions, blended, ops.spherical_harmonics(directions.detach(), HARMONICS), rays.ray_index, field.sigma_weights,
-        field.color_weights, field.spec, frame_offsets=rays.ray_offsets[starts],
+        positions, blended, features, rays.ray_index, field.sigma_weights, field.color_weights, field.spec,
+        frame_offsets=rays.ray_offsets[starts],
     )  # fmt: skip
     lengths = rays.deltas * (cube_side * DENSITY_SCALE)
     picture = ops.composite(sigma, rgb, lengths, rays.distances, rays.ray_offsets)

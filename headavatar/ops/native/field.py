@@ -101,7 +101,9 @@ class _Field(torch.autograd.Function):
         x, table, ray_features, ray_index, frame_offsets, *weights = ctx.saved_tensors
         spec, shift, scale, sigma_layers = ctx.settings
         grad_sigma, grad_rgb = grad_sigma.contiguous(), grad_rgb.contiguous()
-        grads = [torch.empty_like(w) for w in weights] if any(ctx.needs_input_grad[10:]) else None
+        grads: list[Tensor] | None = None
+        if any(ctx.needs_input_grad[10:]):
+            grads = [torch.empty_like(w) for w in weights]
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         grad_table = torch.empty_like(table) if ctx.needs_input_grad[1] else None
         grad_tiles = None if grad_table is None else torch.empty(ctx.tiles * spec.width * _tile())
@@ -115,7 +117,7 @@ class _Field(torch.autograd.Function):
         )  # fmt: skip
         handle().ha_field_backward(ctypes.byref(args))
         del sigma_alive, color_alive
-        return grad_x, grad_table, *[None] * 8, *(grads or [None] * len(weights))
+        return grad_x, grad_table, *[None] * 8, *([None] * len(weights) if grads is None else grads)
 
 
 def nerf_field(
