@@ -95,6 +95,8 @@ class HeadParams:
             skull. It bends the neck's foot and moves nothing above.
         jaw: (T, 3) jaw joint, axis-angle, on top of jawOpen's shape.
         eyes: (T, 6) left then right eyeball, axis-angle, on top of the gaze that eyeLook* express.
+        recorded: (T, C) what another program's tracker says of the same expressions in terms of its own, whose names
+            nobody knows; None where there is no such thing. An avatar that was fitted with them answers to them only.
     """
 
     identity: Array
@@ -104,6 +106,7 @@ class HeadParams:
     neck: Array
     jaw: Array
     eyes: Array
+    recorded: Array | None = None
 
     @staticmethod
     def neutral(frames: int, identity: Array, expressions: int = len(ARKIT_NAMES)) -> HeadParams:
@@ -125,6 +128,7 @@ class HeadParams:
         return HeadParams(
             self.identity, self.expression[index], self.rotation[index], self.translation[index],
             self.neck[index], self.jaw[index], self.eyes[index],
+            None if self.recorded is None else self.recorded[index],
         )  # fmt: skip
 
 

@@ -12,9 +12,9 @@ import torch
 
 from ... import ops
 from ...errors import WorkspaceError
-from ...scene import ARKIT_NAMES, Array, Camera, HeadParams, RenderOutput
+from ...scene import Array, Camera, HeadParams, RenderOutput
 from .conditioning import Conditioning
-from .field import Field
+from .field import DENSITY_SCALE, DENSITY_SHIFT, Field
 from .marching import shade
 from .rays import Cube, RayFrames, head_to_camera
 
@@ -24,7 +24,7 @@ CHUNK = 1 << 15
 """Rays rendered at once; bounds the memory of large pictures."""
 CONVENTIONS = (
     "head space: +y up, +z out of the face, +x to the subject's left, metres; grid positions are "
-    "(point - center) / side + 1/2; expression in the order of `expression_names`; table 0 is neutral"
+    "axes (point - center) / side + 1/2; expression in the order of `expression_names`; table 0 is neutral"
 )
 
 
@@ -56,6 +56,11 @@ class NerfBlendshapeAvatar:
     def expression_range(self) -> tuple[Array, Array]:
         """Lowest and highest value of every expression in training, (E,) each; others are clamped to them."""
         return self.conditioning.low, self.conditioning.high
+
+    @property
+    def expression_names(self) -> tuple[str, ...]:
+        """What its expressions are called: ARKit's names, or those that a recording's own coefficients were given."""
+        return self.conditioning.expression_names
 
     @torch.no_grad()
     def render(
@@ -127,9 +132,14 @@ class NerfBlendshapeAvatar:
         spec = self.field.spec
         about = {
             "format": FORMAT, "method": METHOD, "name": self.name, "head_model": self.head_model,
-            "conventions": CONVENTIONS, "identity": self.identity.tolist(), "expression_names": list(ARKIT_NAMES),
+            "conventions": CONVENTIONS, "identity": self.identity.tolist(),
+            "expression_names": list(self.expression_names),
             "tables": self.conditioning.names, "conditioning": self.conditioning.state(),
-            "cube": {"center": np.asarray(self.cube.center).tolist(), "side": self.cube.side},
+            "cube": {
+                "center": np.asarray(self.cube.center).tolist(), "side": self.cube.side,
+                "axes": np.asarray(self.cube.axes).tolist(),
+            },
+            "density": {"scale": self.field.density_scale, "shift": self.field.density_shift},
             "grid": {
                 "levels": spec.levels, "features": spec.features, "log2_table": spec.log2_table,
                 "base_resolution": spec.base_resolution, "finest_resolution": spec.finest_resolution,
@@ -155,11 +165,18 @@ class NerfBlendshapeAvatar:
                 )  # fmt: skip
             tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
             occupied = tensors.pop("occupied").to(torch.bool)
+            cube, law = about["cube"], about.get("density", {})
             return cls(
                 name=about["name"], head_model=about["head_model"], identity=np.asarray(about["identity"], np.float32),
-                field=Field.from_state(tensors, ops.HashGridSpec(**about["grid"])),
+                field=Field.from_state(
+                    tensors, ops.HashGridSpec(**about["grid"]), law.get("scale", DENSITY_SCALE),
+                    law.get("shift", DENSITY_SHIFT),
+                ),
                 conditioning=Conditioning.from_state(about["conditioning"]),
-                cube=Cube(np.asarray(about["cube"]["center"], np.float32), about["cube"]["side"]),
+                cube=Cube(
+                    np.asarray(cube["center"], np.float32), cube["side"],
+                    np.asarray(cube.get("axes", np.eye(3)), np.float64),
+                ),
                 occupied=occupied, samples=about["samples"], settings=about["settings"],
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:

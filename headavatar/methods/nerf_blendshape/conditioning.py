@@ -4,14 +4,19 @@ The first coefficient is 1 and belongs to the neutral table. Then follow the exp
 as its share of the range it covered there, and, by choice, the head's rotation and place, whose tables bend the neck
 and turn the light. Everything is clamped to what training showed, in training and afterwards: a table outside its
 range is noise.
+
+Expressions are ARKit's, or, for a clip whose recording came with coefficients of another tracker, those: they say what
+that tracker saw, without our fit between, and nobody but that tracker can give them for other pictures.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from ...scene import ARKIT_NAMES, Array, HeadParams
 
 MOVING = 0.02
@@ -27,6 +32,7 @@ class Conditioning:
         low, high: (E,) range of every expression in training.
         pose_low, pose_high: (6,) range of rotation (radians) and translation (metres) in training; empty where pose
             has no tables.
+        recorded: expressions are `HeadParams.recorded` instead of ARKit's.
     """
 
     active: Array
@@ -34,15 +40,17 @@ class Conditioning:
     high: Array
     pose_low: Array
     pose_high: Array
+    recorded: bool = False
 
     @staticmethod
     def of(params: HeadParams, pose_tables: bool) -> Conditioning:
-        """The conditioning that a training sequence allows."""
-        low, high = params.expression.min(0), params.expression.max(0)
+        """The conditioning that a training sequence allows: by its recorded coefficients where it has any."""
+        expression = params.expression if params.recorded is None else params.recorded
+        low, high = expression.min(0), expression.max(0)
         pose = _pose(params) if pose_tables else np.zeros((len(params), 0), np.float32)
         return Conditioning(
             np.flatnonzero(high - low >= MOVING).astype(np.int64), low.astype(np.float32), high.astype(np.float32),
-            pose.min(0), pose.max(0),
+            pose.min(0), pose.max(0), params.recorded is not None,
         )  # fmt: skip
 
     @property
@@ -51,15 +59,43 @@ class Conditioning:
         return 1 + len(self.active) + len(self.pose_low)
 
     @property
+    def expression_names(self) -> tuple[str, ...]:
+        """(E,) what the expressions are called."""
+        if not self.recorded and len(self.low) == len(ARKIT_NAMES):
+            return ARKIT_NAMES
+        return tuple(f"expression_{i}" for i in range(len(self.low)))
+
+    @property
     def names(self) -> list[str]:
         """What each table answers to."""
         axes = ["rotation_x", "rotation_y", "rotation_z", "translation_x", "translation_y", "translation_z"]
-        known = ARKIT_NAMES if len(self.low) == len(ARKIT_NAMES) else [f"expression_{i}" for i in range(len(self.low))]
+        known = self.expression_names
         return ["neutral", *(known[i] for i in self.active), *axes[: len(self.pose_low)]]
 
+    def expressions(self, params: HeadParams) -> Array:
+        """(T, E) the expressions that these tables answer to.
+
+        Raises:
+            InputError: they are a recording's own coefficients, and the parameters have none.
+        """
+        if not self.recorded:
+            return params.expression
+        if params.recorded is None or params.recorded.shape[1] != len(self.low):
+            had = "none" if params.recorded is None else f"{params.recorded.shape[1]} of another kind"
+            raise InputError(
+                f"This avatar answers to the {len(self.low)} coefficients of the tracker that its recording came from.",
+                why=f"They have no ARKit names, and this motion has {had}.",
+                fix="Drive it with a recording of the same tracker, or fit another avatar to ARKit's expressions.",
+            )
+        return params.recorded
+
     def coefficients(self, params: HeadParams) -> Array:
-        """(T, K) blending weights: 1, expressions in [0, 1], pose in [-1, 1]."""
-        clamped = np.clip(params.expression, self.low, self.high)[:, self.active]
+        """(T, K) blending weights: 1, expressions in [0, 1], pose in [-1, 1].
+
+        Raises:
+            InputError: as of `expressions`.
+        """
+        clamped = np.clip(self.expressions(params), self.low, self.high)[:, self.active]
         span = (self.high - self.low)[self.active]
         parts = [np.ones((len(params), 1), np.float32), (clamped - self.low[self.active]) / span]
         if len(self.pose_low):
@@ -67,15 +103,19 @@ class Conditioning:
             parts.append((np.clip(_pose(params), self.pose_low, self.pose_high) - middle) / half)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    def state(self) -> dict[str, list[float] | list[int]]:
+    def state(self) -> dict[str, Any]:
         """As JSON."""
-        return {name: getattr(self, name).tolist() for name in ("active", "low", "high", "pose_low", "pose_high")}
+        arrays = {name: getattr(self, name).tolist() for name in ("active", "low", "high", "pose_low", "pose_high")}
+        return {**arrays, "recorded": self.recorded}
 
     @staticmethod
-    def from_state(state: dict[str, list[float]]) -> Conditioning:
+    def from_state(state: dict[str, Any]) -> Conditioning:
         """What `state` gave."""
-        floats = [np.asarray(state[name], np.float32) for name in ("low", "high", "pose_low", "pose_high")]
-        return Conditioning(np.asarray(state["active"], np.int64), *floats)
+        low, high, pose_low, pose_high = (
+            np.asarray(state[name], np.float32) for name in ("low", "high", "pose_low", "pose_high")
+        )
+        active = np.asarray(state["active"], np.int64)
+        return Conditioning(active, low, high, pose_low, pose_high, bool(state.get("recorded", False)))
 
 
 def _pose(params: HeadParams) -> Array:

@@ -13,6 +13,9 @@ from ... import ops
 DENSITY_SCALE = 250.0
 """Densities are per 4 mm: a surface is opaque within a voxel before the network's output must grow large."""
 
+DENSITY_SHIFT = -3.0
+"""Added to the density network's output: a volume starts transparent."""
+
 HARMONICS = 4
 """Bands of spherical harmonics of the view direction."""
 
@@ -26,12 +29,16 @@ class Field:
         tables: (K, P) the neutral table, then one per moving coefficient.
         sigma_weights: matrices (out, in) of the density network; its output is the raw density and geometry features.
         color_weights: matrices (out, in) of the color network.
+        density_scale: of softplus(output + density_shift), per metre.
+        density_shift: of the density network's output.
     """
 
     spec: ops.HashGridSpec
     tables: torch.Tensor
     sigma_weights: list[torch.Tensor]
     color_weights: list[torch.Tensor]
+    density_scale: float = DENSITY_SCALE
+    density_shift: float = DENSITY_SHIFT
 
     @staticmethod
     def fresh(tables: int, settings: Any, generator: torch.Generator, device: str) -> Field:
@@ -65,11 +72,15 @@ class Field:
         return named
 
     @staticmethod
-    def from_state(state: Mapping[str, torch.Tensor], spec: ops.HashGridSpec) -> Field:
-        """What `state` gave."""
+    def from_state(
+        state: Mapping[str, torch.Tensor], spec: ops.HashGridSpec, density_scale: float = DENSITY_SCALE,
+        density_shift: float = DENSITY_SHIFT,
+    ) -> Field:  # fmt: skip
+        """What `state` gave, under the density's law that it was fitted with."""
 
         def matrices(prefix: str) -> list[torch.Tensor]:
             count = sum(name.startswith(prefix) for name in state)
             return [state[f"{prefix}{i}"] for i in range(count)]
 
-        return Field(spec, state["tables"], matrices("sigma_network."), matrices("color_network."))
+        networks = matrices("sigma_network."), matrices("color_network.")
+        return Field(spec, state["tables"], *networks, density_scale, density_shift)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ... import ops
-from .field import DENSITY_SCALE, HARMONICS, Field
+from .field import HARMONICS, Field
 
 SPACING_M = 0.0025
 """A ray that crosses little gets fewer samples: they need not lie closer than this, metres."""
@@ -69,9 +69,9 @@ def shade(
     features = ops.spherical_harmonics(directions.detach(), HARMONICS)
     sigma, rgb = ops.nerf_field(
         positions, blended, features, rays.ray_index, field.sigma_weights, field.color_weights, field.spec,
-        frame_offsets=rays.ray_offsets[starts],
+        frame_offsets=rays.ray_offsets[starts], density_shift=field.density_shift,
     )  # fmt: skip
-    lengths = rays.deltas * (cube_side * DENSITY_SCALE)
+    lengths = rays.deltas * (cube_side * field.density_scale)
     picture = ops.composite(sigma, rgb, lengths, rays.distances, rays.ray_offsets)
     weights = ray_weights(sigma.detach() * lengths, rays.ray_index, rays.ray_offsets) if jitter else sigma[:0]
     return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights, rays.ray_index)

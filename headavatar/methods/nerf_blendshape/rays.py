@@ -1,12 +1,12 @@
 """Rays through pixels, in the unit cube around the head.
 
-The cube is fixed to the head: a point of head space h (metres) lies at (h - center) / side + 1/2. A frame's rigid pose
-carries the camera there, so one occupancy grid serves every frame.
+The cube is fixed to the head: a point of head space h (metres) lies at axes (h - center) / side + 1/2. A frame's rigid
+pose carries the camera there, so one occupancy grid serves every frame.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,18 +21,21 @@ class Cube:
     Attributes:
         center: (3,) metres, head space.
         side: edge, metres.
+        axes: (3, 3) rotation from head space to the cube; nothing for a cube that stands as the head does. An avatar
+            of another program has its own: what is hashed by coordinates cannot be turned.
     """
 
     center: Array
     side: float
+    axes: Array = field(default_factory=lambda: np.eye(3))
 
     def to_unit(self, points: Array) -> Array:
         """(…, 3) head space to the unit cube."""
-        return (points - self.center) / self.side + 0.5
+        return (points - self.center) @ self.axes.T / self.side + 0.5
 
     def to_head(self, points: Array) -> Array:
         """(…, 3) unit cube to head space."""
-        return (points - 0.5) * self.side + self.center
+        return (points - 0.5) * self.side @ self.axes + self.center
 
 
 def rotation_matrices(vectors: Array) -> Array:
@@ -71,7 +74,7 @@ class RayFrames:
         rotation, translation = head_to_camera(params, camera)
         to_head = rotation.transpose(0, 2, 1)
         origins = cube.to_unit(-np.einsum("tij,tj->ti", to_head, translation))
-        turns = to_head @ np.linalg.inv(np.asarray(camera.K, np.float64))
+        turns = cube.axes @ to_head @ np.linalg.inv(np.asarray(camera.K, np.float64))
         as_tensor = lambda a: torch.as_tensor(a, dtype=torch.float32, device=device)  # noqa: E731
         return RayFrames(as_tensor(origins), as_tensor(turns))
 
