@@ -137,7 +137,7 @@ class Split:
     """Which frames of a clip fit may see.
 
     Attributes:
-        name: "blocks" or "tail".
+        name: "blocks" or "tail", or "recorded" where an imported folder says it.
         train, holdout, guard: sorted positions into the clip's usable frames; guard frames belong to neither.
     """
 
@@ -203,6 +203,8 @@ class Clip:
             where the torso is supervised too.
         normals: T × (H, W, 3) uint8, normal * 0.5 + 0.5 with x right, y up, z to the viewer, 0 where there is none: of
             the fitted head, or a network's where preprocess was asked for one. None for a clip that has none.
+        background: (H, W, 3) uint8, what was seen behind the person, white where nothing ever was. None for a clip
+            that has none.
     """
 
     images: Sequence[Array]
@@ -217,6 +219,7 @@ class Clip:
     split: Split
     covered: Sequence[Array] | None = None
     normals: Sequence[Array] | None = None
+    background: Array | None = None
 
     def __len__(self) -> int:
         return len(self.frame_idx)
@@ -237,3 +240,18 @@ class RenderOutput:
     alpha: Array
     depth: Array
     normal: Array | None = None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The skin of an avatar as triangles.
+
+    Attributes:
+        vertices: (V, 3) float32 head space, metres.
+        faces: (F, 3) int64, counterclockwise seen from outside.
+        colors: (V, 3) float32 RGB in [0, 1], as the video's light shows them.
+    """
+
+    vertices: Array
+    faces: Array
+    colors: Array

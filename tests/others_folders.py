@@ -1,4 +1,4 @@
-"""Folders as VHAP, INSTA, IMavatar and metrical-tracker write them, made from a clip whose truth is known.
+"""Folders as VHAP, INSTA, IMavatar, metrical-tracker and NeRFBlendShape write them, of a clip whose truth is known.
 
 Built from what those programs' own source says, not with our writers, so that a reader and a writer that are wrong in
 the same way are found out. Their head model stands elsewhere than ours (`Foreign`), and turns about joints of its own.
@@ -20,6 +20,8 @@ from headavatar.scene import Array
 from headavatar.workspace import Workspace, layout
 
 FLIP = np.diag([1.0, -1.0, -1.0])
+UNIT_M = 1.7
+"""Metres in NeRFBlendShape's unit of length here."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,44 @@ def metrical_tracker(
     return [f"{i:05d}.png" for i in range(len(clip))]
 
 
-WRITERS = {"insta": insta, "vhap": vhap, "imavatar": imavatar, "metrical-tracker": metrical_tracker}
+def nerfblendshape(
+    folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np.random.Generator
+) -> list[str]:
+    """The head stands still, in a unit that nobody knows; frames in no order, more coefficients than count."""
+    for name in ("ori_imgs", "head_imgs", "parsing"):
+        (folder / name).mkdir(parents=True)
+    width, height, K = clip.camera.width, clip.camera.height, clip.camera.K
+    rotation, place = foreign.skull(clip)
+    frames, names = [], [f"{i}.png" for i in range(len(clip))]
+    cv2.imwrite(str(folder / "bc.jpg"), np.full((height, width, 3), synthetic.BACKGROUND[::-1], np.uint8))
+    for i, name in enumerate(names):
+        cv2.imwrite(str(folder / "ori_imgs" / name), clip.images[i][..., ::-1])
+        cv2.imwrite(str(folder / "head_imgs" / f"{i}.jpg"), clip.images[i][..., ::-1])
+        colors = np.full((height, width, 3), 255, np.uint8)
+        colors[clip.mattes[i] > 127] = (255, 0, 0)
+        colors[clip.head_mattes[i] > 127] = (0, 0, 255)
+        cv2.imwrite(str(folder / "parsing" / name), colors[..., ::-1])
+        np.savetxt(folder / "ori_imgs" / f"{i}.lms", clip.landmarks[i, :, :2], "%f")
+        pose = np.eye(4)  # camera to world, OpenGL's axes
+        pose[:3, :3] = rotation[i].T
+        pose[:3, 3] = -rotation[i].T @ place[i] / UNIT_M
+        weights = np.concatenate([clip.params.expression[i, :46] ** 2, rng.normal(0, 9, 3)])
+        frames.append({"img_id": i, "exp_ori": weights.tolist(), "transform_matrix": pose.tolist()})
+    seen = np.array([row["exp_ori"] for row in frames[: -round(len(frames) / 5)]])[:, :46]
+    np.savetxt(folder / "max_46.txt", seen.max(0))
+    np.savetxt(folder / "min_46.txt", seen.min(0))
+    table = {
+        "h": height, "w": width, "fx": K[0, 0], "fy": K[1, 1], "cx": K[0, 2] - 0.5, "cy": K[1, 2] - 0.5,
+        "frames": [frames[i] for i in rng.permutation(len(frames))],
+    }  # fmt: skip
+    (folder / "transforms.json").write_text(json.dumps(table))
+    return names
+
+
+WRITERS = {
+    "insta": insta, "vhap": vhap, "imavatar": imavatar, "metrical-tracker": metrical_tracker,
+    "nerfblendshape": nerfblendshape,
+}  # fmt: skip
 
 
 def workspace(root: Path, clip: synthetic.SyntheticClip, names: list[str]) -> Workspace:

@@ -39,7 +39,7 @@ def theirs(dialect: str, folder: Path, clip: synthetic.SyntheticClip) -> others_
 
 def skull_in_picture(found: Imported, foreign: others_folders.Foreign, points: Array) -> Array:
     """Pixels of (N, 3) points of our head space, by the folder's word and the other head model's joints."""
-    there = points @ foreign.turn.T + foreign.shift
+    there = (points @ foreign.turn.T + foreign.shift) / (1 if found.metric else others_folders.UNIT_M)
     constants = np.stack([foreign.root, foreign.neck - foreign.root, -foreign.neck])[: found.poses.levers.shape[1]]
     shift = found.poses.translation + np.einsum("tkij,kj->ti", found.poses.levers, constants)
     return found.camera.project(there @ np.swapaxes(found.poses.rotation, 1, 2) + shift[:, None])[0]
@@ -58,8 +58,8 @@ def test_a_point_of_the_skull_lies_where_it_was(dialect: str, clip: synthetic.Sy
     assert [path.is_file() for path in found.pictures] == [True] * len(frames)
     pictures = [cv2.imread(str(path)) for path in found.pictures]
     np.testing.assert_array_equal(np.stack(pictures)[..., ::-1], clip.images[frames], "in the order of time")
-    assert found.held_out.sum() == (5 if dialect == "insta" else 0)
-    assert len(found.masks) == (len(frames) if dialect in ("vhap", "imavatar") else 0)
+    assert found.held_out.sum() == {"insta": 5, "nerfblendshape": 2}.get(dialect, 0)
+    assert len(found.masks) == (len(frames) if dialect in ("vhap", "imavatar", "nerfblendshape") else 0)
 
 
 @pytest.mark.parametrize("dialect", WRITTEN)

@@ -166,7 +166,9 @@ def test_mattes_come_with_pictures_by_name_or_as_transparency(tmp_path: Path) ->
     window, every = (0, 0, 16), Selection(every=2)
     for folder, masks in (("bare", tmp_path / "masks"), ("cut", None)):
         read = stills.read_mattes(tmp_path / folder, masks, 25.0, every, (16, 16), window)
-        np.testing.assert_allclose(np.stack(list(read)), mattes[::2] / np.float32(255))
+        found, shares = zip(*read, strict=True)
+        np.testing.assert_allclose(np.stack(found), mattes[::2] / np.float32(255))
+        assert shares == (None, None), "a matte does not tell head from shoulders"
     assert stills.has_mattes(tmp_path / "cut") and not stills.has_mattes(tmp_path / "bare")
     shown, _ = pictures.read(tmp_path / "cut" / "0.png")
     assert (shown[mattes[0] == 0] == 255).all(), "what is transparent is white"

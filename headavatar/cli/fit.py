@@ -10,7 +10,9 @@ from headavatar.cli.options import Common, stage_verb
 
 Method = Annotated[str | None, typer.Option("--method", help="How the head is represented; see `headavatar methods`.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the avatar; the method's where not given.")]
-SplitOption = Annotated[str | None, typer.Option("--split", help="Which frames are held out.", metavar="blocks|tail")]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="Which frames are held out.", metavar="blocks|tail|recorded")
+]
 WithTorso = Annotated[bool | None, typer.Option("--with-torso/--without-torso", help="Keep the shoulders.")]
 
 

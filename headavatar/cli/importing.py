@@ -13,7 +13,9 @@ from headavatar.cli.preprocess import Every, MaxFrames, Out, Size, workspace_for
 Folder = Annotated[str, typer.Argument(help="What another program wrote.", metavar="FOLDER", show_default=False)]
 From = Annotated[
     str,
-    typer.Option("--from", help="Its layout.", metavar="vhap|insta|imavatar|metrical-tracker", show_default=False),
+    typer.Option(
+        "--from", help="Its layout.", metavar="vhap|insta|imavatar|metrical-tracker|nerfblendshape", show_default=False
+    ),
 ]
 Fps = Annotated[float | None, typer.Option("--fps", help="Frames per second, which the folder does not say; 25.")]
 
@@ -40,7 +42,10 @@ def register(app: typer.Typer) -> None:
         root = Path(video_path(folder))
         found = layouts.read(layout, root)
         head = "flame" if "expr" in found.native and "flame" in cache.head_models() else None
-        given = {"max_frames": max_frames, "every": every, "size": size, "fps": fps, "masks": found.mask_source}
+        given = {
+            "max_frames": max_frames, "every": every, "size": size, "fps": fps, "masks": found.mask_source,
+            "mask_colors": "parsing" if found.colored_masks else None,
+        }  # fmt: skip
         wanted = session.requests(
             common,
             {

@@ -101,6 +101,22 @@ def read_vertices(path: Path) -> Array:
         raise InputError(f"{path} is no mesh.", why=str(error), fix="Copy the folder again.") from error
 
 
+def read_points(path: Path) -> Array:
+    """(N, 2) points of a text file, one in a line.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    try:
+        points = np.array([line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()])
+        values = points.astype(np.float64)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} holds no points.", why=str(error).splitlines()[0]) from error
+    if values.ndim != 2 or values.shape[1] < 2 or not np.isfinite(values).all():
+        raise InputError(f"{path} holds no points.", why="Each line should hold two numbers.")
+    return values[:, :2]
+
+
 def pinhole(fx: float, fy: float, cx: float, cy: float, path: Path) -> Array:
     """(3, 3) intrinsics with one focal length.
 

@@ -17,6 +17,7 @@ NAMES: dict[str, str] = {
     "insta": "headavatar.dialects.insta",
     "imavatar": "headavatar.dialects.imavatar",
     "metrical-tracker": "headavatar.dialects.metrical_tracker",
+    "nerfblendshape": "headavatar.dialects.nerfblendshape",
 }
 """Layout → module with its `read(folder)`, and `write(folder, recording, progress)` where it is written too."""
 

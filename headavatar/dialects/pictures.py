@@ -24,6 +24,11 @@ def is_source(path: Path) -> bool:
     return path.is_dir() or ("*" in path.name and path.parent.is_dir())
 
 
+def has_any(folder: Path) -> bool:
+    """Whether it is a folder with pictures in it."""
+    return folder.is_dir() and any(file.suffix.lower() in SUFFIXES for file in folder.iterdir())
+
+
 def listed(path: Path) -> list[Path]:
     """The pictures that a folder or a pattern means, in the order of their numbers.
 
@@ -65,6 +70,20 @@ def read(path: Path) -> tuple[Array, Array | None]:
     alpha = image[..., 3]
     share = alpha[..., None].astype(np.float32) / 255
     return np.round(rgb * share + 255 * (1 - share)).astype(np.uint8), alpha
+
+
+def coded(image: Array) -> tuple[Array, Array]:
+    """The head and the whole person of a parsing picture in AD-NeRF's colors.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, head (0, 0, 255), neck (0, 255, 0), torso (255, 0, 0); any other color is neither.
+    Returns:
+        (H, W) bool each.
+    Source:
+        Guo et al. 2021, "AD-NeRF: Audio Driven Neural Radiance Fields for Talking Head Synthesis".
+    """
+    head = (image == (0, 0, 255)).all(-1)
+    return head, head | (image == (0, 255, 0)).all(-1) | (image == (255, 0, 0)).all(-1)
 
 
 def save(path: Path, image: Array, matte: Array | None = None) -> None:

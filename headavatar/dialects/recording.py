@@ -74,6 +74,25 @@ class SkullPoses:
 
 
 @dataclass(frozen=True)
+class Coefficients:
+    """Expressions in terms of the folder's own tracker.
+
+    Attributes:
+        values: (T, C).
+        low, high: (C,) what they are clamped to: their range over the folder's training frames.
+        names: (C,) ARKit's names for them, where that is what they are; else nothing.
+    """
+
+    values: Array
+    low: Array
+    high: Array
+    names: tuple[str, ...] = ()
+
+    def __getitem__(self, index: Array) -> Coefficients:
+        return replace(self, values=self.values[index])
+
+
+@dataclass(frozen=True)
 class Imported:
     """What a folder holds of T tracked frames, in the order of time.
 
@@ -81,12 +100,17 @@ class Imported:
         dialect: the layout's name.
         pictures: T files.
         masks: T files of the person's mattes, or nothing.
+        colored_masks: the masks are AD-NeRF's parsing, whose colors tell head, neck and torso apart.
         meshes: T OBJ files of the head in the space that `poses` start from, or nothing.
+        points: T text files of MediaPipe's points in pixels of the pictures, or nothing.
         camera: the one camera, at our world's place for it.
         poses: of the skull.
         native: the folder's own numbers: shape (S,), expr (T, E), jaw_pose and neck_pose (T, 3), eyes_pose (T, 6),
-            rotation and translation (T, 3); only those that it has.
+            rotation and translation (T, 3); only those that it has. `arkit` (T, 52) are expressions in our terms.
         held_out: (T,) bool, the folder's own test frames.
+        coefficients: its expressions in terms of a tracker whose head model nobody has, or nothing.
+        metric: translations are metres; else in a unit that is only the same for all frames.
+        middle: (3,) where the poses' head space starts in ours, metres, in which it then is; None for another space.
         notes: what a person should know, a line each.
     """
 
@@ -97,7 +121,12 @@ class Imported:
     native: Mapping[str, Array]
     held_out: Array
     masks: tuple[Path, ...] = ()
+    colored_masks: bool = False
     meshes: tuple[Path, ...] = ()
+    points: tuple[Path, ...] = ()
+    coefficients: Coefficients | None = None
+    metric: bool = True
+    middle: Array | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -121,6 +150,8 @@ class Imported:
             pictures=tuple(self.pictures[i] for i in pick),
             masks=tuple(self.masks[i] for i in pick) if self.masks else (),
             meshes=tuple(self.meshes[i] for i in pick) if self.meshes else (),
+            points=tuple(self.points[i] for i in pick) if self.points else (),
+            coefficients=None if self.coefficients is None else self.coefficients[pick],
             poses=self.poses[pick],
             native={key: value if key == "shape" else value[pick] for key, value in self.native.items()},
             held_out=self.held_out[pick],

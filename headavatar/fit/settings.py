@@ -16,8 +16,9 @@ class FitSettings:
     method: str = setting("nerf-blendshape", "How the head is represented; `headavatar methods` lists them.")
     name: str = setting("", "Name of the avatar; the method's where not given.")
     split: str = setting(
-        "blocks", "Which frames are held out: the last second of every five, or the last fifth.",
-        choices=("blocks", "tail"),
+        "blocks", "Which frames are held out: the last second of every five, the last fifth, or those that the folder "
+        "holds out that the clip was imported from.",
+        choices=("blocks", "tail", "recorded"),
     )  # fmt: skip
     with_torso: bool = setting(False, "Keep the shoulders: supervise the person's matte instead of the head's.")
     preview_frames: int = setting(

@@ -30,6 +30,9 @@ from headavatar.workspace import atomic, layout
 BLOCK = 16
 MADE = ("crops", "parsing", "raw_mattes", "raw_heads")
 
+Given = tuple[Array, Array | None]
+"""A person's matte that came with the pictures, and how much of the person is head, where that came too."""
+
 
 class Worker:
     """One thread's networks.
@@ -51,15 +54,16 @@ class Worker:
             self.parsing = SelfieMulticlass(models["selfie_multiclass"])
 
     def block(
-        self, first: int, frames: list[Array], warmup: list[Array], given: list[Array], points: Array, partial: Path
+        self, first: int, frames: list[Array], warmup: list[Array], given: list[Given], points: Array, partial: Path
     ) -> int:
         """Make and save mattes, where none are given, and parsing of consecutive frames; returns how many."""
-        mattes = given or self.matting.run(frames, warmup)
-        for i, (frame, matte) in enumerate(zip(frames, mattes, strict=True)):
+        mattes: list[Given] = given or [(matte, None) for matte in self.matting.run(frames, warmup)]
+        for i, (frame, (matte, share)) in enumerate(zip(frames, mattes, strict=True)):
             here = points[first + i] if np.isfinite(points[first + i, 0, 0]) else None
             probabilities = self.parsing.run(frame, here)
             name = layout.frame_name(first + i)
-            pictures = (frame, probabilities.argmax(-1), matte * 255, head_share(probabilities, matte, here) * 255)
+            share = head_share(probabilities, matte, here) if share is None else share
+            pictures = (frame, probabilities.argmax(-1), matte * 255, share * 255)
             for folder, picture in zip(MADE, pictures, strict=True):
                 atomic.write_image(partial / folder / name, np.round(picture).astype(np.uint8), sync=False)
         return len(frames)
@@ -84,7 +88,7 @@ def run(
     local = threading.local()
     count = len(points)
 
-    def work(first: int, frames: list[Array], warmup: list[Array], given: list[Array]) -> int:
+    def work(first: int, frames: list[Array], warmup: list[Array], given: list[Given]) -> int:
         if not hasattr(local, "worker"):
             local.worker = Worker(settings, models)
         return int(local.worker.block(first, frames, warmup, given, points, partial))
@@ -113,13 +117,14 @@ def run(
 
 def given_mattes(
     video: Path, info: decode.VideoInfo, selection: decode.Selection, square: Crop, settings: PreprocessSettings
-) -> Iterator[Array]:
+) -> Iterator[Given]:
     """Mattes that came with a folder of pictures, in crops; nothing where a network has to find them."""
     masks = Path(settings.masks) if settings.masks else None
     if info.codec != stills.CODEC or (masks is None and not stills.has_mattes(video)):
         return iter(())
     size, window = (square.size, square.size), (square.x, square.y, square.side)
-    return stills.read_mattes(video, masks, info.fps, selection, size, window)
+    colored = settings.mask_colors == "parsing"
+    return stills.read_mattes(video, masks, info.fps, selection, size, window, colored)
 
 
 def extend_edges(frame: Array, valid: Array) -> Array:

@@ -23,6 +23,10 @@ class PreprocessSettings:
         "", "folder of the person's mattes, named like the pictures; else their transparency, else a network",
         changes_result=False,
     )  # fmt: skip
+    mask_colors: str = setting(
+        "matte", "what masks show: a matte, or AD-NeRF's parsing, whose blue is the head and green and red the rest",
+        choices=("matte", "parsing"), added_later=True,
+    )  # fmt: skip
     start: float = setting(0.0, "seconds of the video to skip")
     max_frames: int = setting(0, "stop after this many frames; 0 takes all")
     every: int = setting(1, "take every K-th frame")

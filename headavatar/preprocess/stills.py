@@ -63,15 +63,16 @@ def read_frames(
 
 def read_mattes(
     path: Path, masks: Path | None, fps: float, selection: Selection, size: tuple[int, int],
-    window: tuple[int, int, int],
-) -> Iterator[Array]:  # fmt: skip
+    window: tuple[int, int, int], colored: bool = False,
+) -> Iterator[tuple[Array, Array | None]]:  # fmt: skip
     """The mattes that belong to the selected pictures.
 
     Args:
         path, fps, selection, size, window: as for `read_frames`.
         masks: folder of pictures with the same names, or None for the pictures' own transparency.
+        colored: the masks are parsing pictures in AD-NeRF's colors.
     Yields:
-        (H, W) float32 in [0, 1].
+        (H, W) float32 in [0, 1], the person, and how much of the person is head, where the masks tell.
     Raises:
         InputError: one is missing.
     """
@@ -81,11 +82,19 @@ def read_mattes(
             matte = pictures.read(file)[1]
             missing = f"{file.name} has no transparency, unlike the first of the pictures."
         else:
-            matte = pictures.read(by_stem[file.stem])[0][..., 0] if file.stem in by_stem else None
+            matte = pictures.read(by_stem[file.stem])[0] if file.stem in by_stem else None
             missing = f"{masks} has no mask for {file.name}."
         if matte is None:
             raise InputError(missing, why="Either all pictures have a mask or none.", fix="Leave the masks out.")
-        yield _fitted(matte, size, window).astype(np.float32) / 255
+        if colored and masks is not None:
+            head, person = (
+                _fitted(part.astype(np.uint8) * 255, size, window).astype(np.float32) / 255
+                for part in pictures.coded(matte)
+            )
+            yield person, np.clip(head / np.maximum(person, 1 / 255), 0, 1)
+        else:
+            matte = matte if matte.ndim == 2 else matte[..., 0]
+            yield _fitted(matte, size, window).astype(np.float32) / 255, None
 
 
 def _fitted(image: Array, size: tuple[int, int], window: tuple[int, int, int] | None) -> Array:

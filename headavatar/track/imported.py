@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from headavatar.dialects import layouts
-from headavatar.dialects.files import read_vertices
+from headavatar.dialects.files import read_points, read_vertices
 from headavatar.dialects.recording import Imported, SkullPoses
 from headavatar.errors import InputError
 from headavatar.head import HeadModel
@@ -63,14 +63,16 @@ class Verdict:
         summary: joins the stage's.
         wrong: why a convention seems to be wrong, a line each.
         joints: neck_pose and jaw_pose (T, 3), eyes_pose (T, 6), as params.npz has them; only those that are known.
+        recorded: what else of the folder params.npz keeps, see `kept`.
     """
 
     summary: dict[str, object]
     wrong: list[str]
     joints: dict[str, Array]
+    recorded: dict[str, Array]
 
 
-NOTHING = Verdict({}, [], {})
+NOTHING = Verdict({}, [], {}, {})
 """Of a track that is not imported."""
 
 
@@ -93,7 +95,9 @@ def run(
     rows, found = matched(workspace, inputs, found)
     camera = cropped(found.camera, workspace.read_json(layout.VIDEO))
     known = native.understood(head, found)
-    done = keep("imported", lambda: fit(head, inputs, rows, camera, found.poses, known, settings, reporter))
+    done = keep(
+        "imported", lambda: fit(head, inputs, rows, camera, found.poses, known, found.metric, settings, reporter)
+    )
     person = Person(torch.from_numpy(done["identity"]), torch.from_numpy(done["offset"]), float(camera.K[0, 0]))
     motion = Motion(*(torch.from_numpy(done[key]) for key in ("rotation", "translation", "expression")))
     center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
@@ -103,9 +107,13 @@ def run(
     track = Track(rows, train, person, motion, camera, motion, errors, [])
     covered = mesh_cover(found, camera, inputs.landmarks[rows])
     verdict = judge(found, known, float(errors[rows].mean()), float(done["turned_deg"]), float(done["scale"]), covered)
+    if (astray := points_astray(found, camera, inputs.landmarks[rows])) > WRONG_NME:
+        verdict.wrong.append(
+            f"the folder's own landmarks lie off by {astray:.0%} of the eyes' distance: they are of other pictures"
+        )
     for line in verdict.wrong:
         reporter.warn(line)
-    return track, replace(verdict, joints=joints(found, known, done["turn"]))
+    return track, replace(verdict, joints=joints(found, known, done["turn"]), recorded=kept(found, done))
 
 
 def matched(workspace: Workspace, inputs: Inputs, found: Imported) -> tuple[Array, Imported]:
@@ -142,7 +150,7 @@ def cropped(camera: Camera, video: dict[str, object]) -> Camera:
 
 def fit(
     head: HeadModel, inputs: Inputs, rows: Array, camera: Camera, poses: SkullPoses, known: Native | None,
-    settings: TrackSettings, reporter: Reporter,
+    metric: bool, settings: TrackSettings, reporter: Reporter,
 ) -> dict[str, Array]:  # fmt: skip
     """Fit what the folder does not say: our head's place in its poses, identity and expressions.
 
@@ -152,6 +160,7 @@ def fit(
         camera: of the crop; its focal length is held.
         poses: of the T frames.
         known: what need not be fitted.
+        metric: the poses are in metres; else in a unit that is fitted too.
     """
     model = LandmarkModel.of(head)
     seen = Observation.of(inputs.landmarks[rows], inputs.scores[rows], inputs.times_s[rows], camera)
@@ -161,6 +170,8 @@ def fit(
     start = initial_motion(model, whole.stranger(), seen)
     frames = keyframes(seen, candidates, start.rotation, settings.keyframes)
     keys = LandmarkFit(model, seen[frames], whole.weights, focal)
+    unit = 1.0 if metric else placement.unit_m(poses[frames.numpy()], start[frames])
+    poses = replace(poses, translation=unit * poses.translation)
     if known is None:
         person, placed = _placed(keys, start[frames], poses[frames.numpy()], reporter)
     else:
@@ -176,6 +187,7 @@ def fit(
         "identity": person.identity.numpy(), "offset": person.offset.numpy(), "rotation": motion.rotation.numpy(),
         "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
         "turn": placed.turn, "turned_deg": np.array(placed.turned_deg), "scale": np.array(placed.scale),
+        "unit": np.array(unit), "origin": placed.vectors[-1],
     }  # fmt: skip
 
 
@@ -247,6 +259,51 @@ def mesh_cover(found: Imported, camera: Camera, landmarks: Array) -> float | Non
     return float(np.mean(shares))
 
 
+def points_astray(found: Imported, camera: Camera, landmarks: Array) -> float:
+    """How far the folder's own landmarks lie from those that were found here.
+
+    Args:
+        found: the folder.
+        camera: of the crop.
+        landmarks: (T, 478, 3) pixels of the crop.
+    Returns:
+        mean distance over the distance of the eyes' outer corners, over some frames; 0 where there are none to compare.
+    """
+    far = []
+    to_crop = camera.K @ np.linalg.inv(found.camera.K)
+    for i in np.unique(np.linspace(0, len(found) - 1, _MESHES).astype(int)) if found.points else ():
+        theirs, ours = read_points(found.points[i]), landmarks[i, :, :2]
+        if theirs.shape == ours.shape:
+            there = theirs @ to_crop[:2, :2].T + to_crop[:2, 2]
+            far.append(np.linalg.norm(there - ours, axis=1).mean() / np.linalg.norm(ours[33] - ours[263]))
+    return float(np.mean(far)) if far else 0.0
+
+
+def kept(found: Imported, done: dict[str, Array]) -> dict[str, Array]:
+    """What of a folder a track keeps besides camera and poses: arrays of params.npz.
+
+    Args:
+        found: the folder.
+        done: what `fit` gave.
+    Returns:
+        held_out (T,) bool; and where the folder has coefficients of its own, recorded (T, C), recorded_range (2, C),
+        recorded_names (C,), empty where they are not ARKit's, and recorded_space (4, 4), from our head space, metres,
+        to the folder's.
+    """
+    arrays: dict[str, Array] = {"held_out": found.held_out} if found.held_out.any() else {}
+    if found.coefficients is None:
+        return arrays
+    space = np.eye(4)
+    space[:3, :3], space[:3, 3] = done["turn"], done["origin"]
+    space[:3] /= float(done["unit"]) * float(done["scale"])
+    values = found.coefficients
+    return arrays | {
+        "recorded": values.values.astype(np.float32),
+        "recorded_range": np.stack([values.low, values.high]).astype(np.float32),
+        "recorded_names": np.array(values.names, np.str_), "recorded_space": space,
+    }  # fmt: skip
+
+
 def judge(
     found: Imported, known: Native | None, error: float, turned_deg: float, scale: float, covered: float | None
 ) -> Verdict:
@@ -288,7 +345,9 @@ def judge(
         summary["expression_residual_mm"] = round(known.residual_mm, 3)
     if covered is not None:
         summary["mesh_cover"] = round(covered, 4)
-    return Verdict(summary, wrong, {})
+    if found.coefficients is not None:
+        summary["coefficients"] = found.coefficients.values.shape[1]
+    return Verdict(summary, wrong, {}, {})
 
 
 def joints(found: Imported, known: Native | None, turn: Array) -> dict[str, Array]:

@@ -43,11 +43,18 @@ def understood(head: HeadModel, found: Imported) -> Native | None:
     Returns:
         None where the head model is another than the folder's.
     """
+    native = found.native
+    if head.name == "embedded" and found.middle is not None:  # our own export, read back
+        placed = Placement(np.eye(3), 1.0, -found.middle[None])
+        known = torch.from_numpy(native["arkit"]).float() if "arkit" in native else None
+        return Native(placed, expression=known)
     if head.name == "embedded" or str(added.native_arrays(head.name)["kind"]) != "flame":
         return None
-    model, native = flame.load(head.name), found.native
+    model = flame.load(head.name)
     shape = native.get("shape")
     vectors = [-model.shift]
+    if not found.metric or "expr" not in native:
+        return None
     if found.poses.levers.shape[1]:
         if shape is None:
             return None

@@ -54,6 +54,13 @@ class Placement:
         return float(np.degrees(np.arccos(np.clip((np.trace(self.turn) - 1) / 2, -1, 1))))
 
 
+def unit_m(poses: SkullPoses, seen: Motion) -> float:
+    """Metres in the poses' unit of length, which nobody knows: by how far away the landmarks say that the head is."""
+    ratio = seen.translation[:, 2].double().numpy() / poses.translation[:, 2]
+    found = float(np.median(ratio))
+    return found if np.isfinite(found) and found > 0 else 1.0  # a head behind the camera is said elsewhere
+
+
 def first(poses: SkullPoses, seen: Motion) -> Placement:
     """The placement that agrees best with poses that landmarks alone gave."""
     turns = np.swapaxes(poses.rotation, 1, 2) @ seen.rotation.double().numpy()

@@ -56,7 +56,7 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         if track.static_offset is not None:
             head = head.with_offset(torch.from_numpy(track.static_offset))
         skin = keep("texture", lambda: _texture(head, clip, track, settings))
-        summary = _write(workspace, head, clip, track, skin, said.joints, context) | said.summary
+        summary = _write(workspace, head, clip, track, skin, said.joints | said.recorded, context) | said.summary
     seconds = time.perf_counter() - began
     summary |= {"seconds": round(seconds, 2), "fps": round(len(clip) / seconds, 2)}
     if wrong := _wrong(summary) + said.wrong:
@@ -99,9 +99,10 @@ def _write(
     clip: Inputs,
     track: Track,
     skin: dict[str, Array],
-    joints: dict[str, Array],
+    more: dict[str, Array],
     context: RunContext,
 ) -> dict[str, Any]:
+    """Write what was tracked; `more` are the joints, and what an imported folder says besides."""
     motion, frames = track.motion, len(track.kept)
     workspace.write_npz(
         layout.PARAMS,
@@ -109,7 +110,7 @@ def _write(
         expr=motion.expression.numpy(),
         rotation=matrix_to_axis_angle(motion.rotation.double()).float().numpy(),
         translation=motion.translation.numpy(),
-        **{name: joints.get(name, np.zeros((frames, size), np.float32)) for name, size in JOINTS.items()},
+        **{name: np.zeros((frames, size), np.float32) for name, size in JOINTS.items()} | more,
         frame_idx=clip.frame_idx[track.kept],
         landmark_offset=track.person.offset.numpy(),
         **({} if track.static_offset is None else {"static_offset": track.static_offset}),

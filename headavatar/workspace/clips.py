@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from headavatar.errors import WorkspaceError
+from headavatar.errors import UsageError, WorkspaceError
 from headavatar.scene import Array, Camera, Clip, HeadParams, Split
 from headavatar.workspace import layout
 from headavatar.workspace.store import Workspace
@@ -103,9 +103,11 @@ def read_image(path: Path, *, gray: bool = False) -> Array:
 def load_params(workspace: Workspace) -> HeadParams:
     """The tracked head parameters of the T usable frames."""
     data = workspace.read_npz(layout.PARAMS)
+    nameless = "recorded" in data and len(data["recorded_names"]) == 0
     return HeadParams(
         identity=data["shape"], expression=data["expr"], rotation=data["rotation"], translation=data["translation"],
         neck=data["neck_pose"], jaw=data["jaw_pose"], eyes=data["eyes_pose"],
+        recorded=data["recorded"] if nameless else None,
     )  # fmt: skip
 
 
@@ -143,10 +145,11 @@ def load_clip(workspace: Workspace, split: str = "blocks", with_torso: bool = Fa
 
     Args:
         workspace: preprocessed and tracked.
-        split: "blocks" or "tail", see `scene.Split`.
+        split: "blocks" or "tail", see `scene.Split`; or "recorded", the frames that an imported folder holds out.
         with_torso: supervise the whole person's matte instead of the head without clothes.
     Raises:
         WorkspaceError: a file is missing or damaged.
+        UsageError: the split is "recorded", and no folder said which frames those are.
     """
     tracked = workspace.read_npz(layout.PARAMS)
     frame_idx = np.asarray(tracked["frame_idx"], np.int64)
@@ -168,10 +171,23 @@ def load_clip(workspace: Workspace, split: str = "blocks", with_torso: bool = Fa
         times_s=times_s,
         frame_idx=frame_idx,
         valid=read_image(workspace.path(layout.VALID), gray=True) > 127,
-        split=Split.named(split, times_s),
+        split=_recorded_split(tracked) if split == "recorded" else Split.named(split, times_s),
         covered=None if with_torso else Differences(people, heads),
         normals=sequence(folder, gray=False) if (folder := _normals_folder(workspace)) else None,
+        background=read_image(plate) if (plate := workspace.path(layout.BACKGROUND)).exists() else None,
     )
+
+
+def _recorded_split(tracked: Mapping[str, Array]) -> Split:
+    """The split of the folder that a track was imported from."""
+    if "held_out" not in tracked:
+        raise UsageError(
+            "No folder says which frames of this clip are held out.",
+            why="`recorded` is the split of a folder that `headavatar import` read, and this clip has none.",
+            fix="Choose --split blocks or --split tail.",
+        )
+    held = np.asarray(tracked["held_out"], bool)
+    return Split("recorded", np.flatnonzero(~held), np.flatnonzero(held), np.zeros(0, np.int64))
 
 
 def _normals_folder(workspace: Workspace) -> str:
