@@ -226,7 +226,7 @@ def _write_track(workspace: Workspace, clip: SyntheticClip) -> None:
 
 def _pose(params: HeadParams) -> torch.Tensor:
     tensors = [torch.from_numpy(a) for a in (params.expression, params.rotation, params.translation)]
-    vertices = head().vertices(torch.from_numpy(params.identity), tensors[0])
+    vertices = head().vertices(torch.from_numpy(params.identity), tensors[0], torch.from_numpy(params.neck))
     return vertices @ axis_angle_to_matrix(tensors[1]).transpose(1, 2) + tensors[2][:, None]
 
 

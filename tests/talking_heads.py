@@ -22,7 +22,7 @@ from speech import Performance, perform
 from torch import Tensor
 
 from headavatar.head import HeadModel, load
-from headavatar.head.rotations import axis_angle_to_matrix
+from headavatar.head.rotations import axis_angle_to_matrix, axis_angle_to_matrix_np, matrix_to_axis_angle_np
 from headavatar.ops.raster import interpolate, rasterize
 from headavatar.scene import Array, Camera, HeadParams
 
@@ -32,6 +32,8 @@ _SUPERSAMPLING = 2
 _LASH_OPACITY = 0.45
 _PIVOT = np.array([0.0, -0.07, 0.015])
 """About this point of the neck, head space, a head nods and turns."""
+_TORSO_SHARE = np.array([0.0, 0.25, 0.1], np.float32)
+"""How much of the head's nodding, turning and tilting the torso takes part in; the neck bends by the rest."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Truth:
         p = self.params
         np.savez_compressed(
             path, K=self.camera.K, width=self.camera.width, height=self.camera.height, fps=self.fps,
-            identity=p.identity, expression=p.expression, rotation=p.rotation, translation=p.translation,
+            identity=p.identity, expression=p.expression, rotation=p.rotation, translation=p.translation, neck=p.neck,
             gaze=self.gaze, landmarks=self.landmarks,
         )  # fmt: skip
 
@@ -68,7 +70,7 @@ class Truth:
             data = {key: file[key] for key in file.files}
         params = HeadParams.neutral(len(data["rotation"]), data["identity"], data["expression"].shape[1])
         params.expression[:], params.rotation[:] = data["expression"], data["rotation"]
-        params.translation[:] = data["translation"]
+        params.translation[:], params.neck[:] = data["translation"], data["neck"]
         camera = Camera(K=data["K"], width=int(data["width"]), height=int(data["height"]))
         return Truth(camera, params, data["gaze"], data["landmarks"], float(data["fps"]))
 
@@ -126,6 +128,7 @@ def cast(performance: Performance, fps: float, rng: np.random.Generator, width: 
     distance = 0.25 * focal / (height * float(rng.uniform(0.50, 0.60)))
     params = HeadParams.neutral(len(performance), identity)
     params.expression[:], params.rotation[:] = performance.expression, performance.rotation
+    params.neck[:] = bent_neck(params.rotation)
     turned = axis_angle_to_matrix(torch.from_numpy(params.rotation)).numpy() @ _PIVOT.astype(np.float32)
     stand = np.array([0.0, -0.08, -distance]) + performance.sway * min(1.0, distance / 0.6)
     params.translation[:] = stand - turned
@@ -137,9 +140,15 @@ def cast(performance: Performance, fps: float, rng: np.random.Generator, width: 
     return Truth(camera, params, gaze, pixels.astype(np.float32), fps)
 
 
+def bent_neck(rotation: Array) -> Array:
+    """(T, 3) rotation of the skull relative to a torso that follows (T, 3) the head's by some of it."""
+    torso, skull = (axis_angle_to_matrix_np(part) for part in (rotation * _TORSO_SHARE, rotation))
+    return matrix_to_axis_angle_np(np.swapaxes(torso, 1, 2) @ skull).astype(np.float32)
+
+
 def posed(params: HeadParams) -> Tensor:
     """(T, V, 3) vertices in world space."""
-    tensors = (params.identity, params.expression, params.rotation, params.translation)
+    tensors = (params.identity, params.expression, params.rotation, params.translation, params.neck)
     return head().posed(*(torch.from_numpy(a) for a in tensors))
 
 
@@ -285,7 +294,7 @@ class Bust:
 
     def at(self, translation: Array, rotation: Array) -> Tensor:
         """(V, 3) world space, under a head's pose."""
-        turned = axis_angle_to_matrix(torch.from_numpy(rotation * np.array([0, 0.25, 0.1], np.float32)))
+        turned = axis_angle_to_matrix(torch.from_numpy(rotation * _TORSO_SHARE))
         pivot = (
             torch.from_numpy(translation)
             + axis_angle_to_matrix(torch.from_numpy(rotation)) @ torch.tensor(_PIVOT).float()

@@ -61,6 +61,7 @@ def compare(params: HeadParams, camera: Camera, truth: Truth, rows: Array) -> di
         vertex_mm: mean distance of the skin's vertices in camera space, after one scale about the camera's center.
         vertex_mm_similarity: the same after one scale and one shift along the viewing axis.
         rotation_deg: mean angle between the heads' rotations; rotation_deg_varying: without the constant part.
+        neck_deg, neck_deg_varying: the same of the necks'. neck_deg_true: mean angle of the true necks.
         correlation, correlation_median, correlation_least: of the 20 coefficients that move the head most.
         worst: the five least correlated of them, "name correlation".
         gaze_deg, gaze_deg_world: mean angle of the eyeballs' forward directions in head and in world space, open eyes.
@@ -74,7 +75,9 @@ def compare(params: HeadParams, camera: Camera, truth: Truth, rows: Array) -> di
         "frames": len(rows),
         "focal_ratio": float(camera.K[0, 0] / truth.camera.K[0, 0]),
         **_vertex_errors(params, true),
-        **_rotation_errors(params.rotation, true.rotation),
+        **_rotation_errors("rotation", params.rotation, true.rotation),
+        **_rotation_errors("neck", params.neck, true.neck),
+        "neck_deg_true": float(np.degrees(np.linalg.norm(true.neck, axis=1).mean())),
         **_correlations(params.expression, true.expression),
         **_gaze_errors(params, true),
         "landmark_nme": landmark_nme(camera.project(found)[0], truth, rows),
@@ -124,7 +127,7 @@ def _vertex_errors(found: HeadParams, true: HeadParams) -> dict[str, float]:
     return {"vertex_mm": float(plain * 1000), "vertex_mm_similarity": float(shifted * 1000)}
 
 
-def _rotation_errors(found: Array, true: Array) -> dict[str, float]:
+def _rotation_errors(name: str, found: Array, true: Array) -> dict[str, float]:
     relative = np.swapaxes(axis_angle_to_matrix_np(true), 1, 2) @ axis_angle_to_matrix_np(found)
     u, _, vh = np.linalg.svd(relative.mean(0))
     constant = u @ np.diag([1, 1, np.linalg.det(u @ vh)]) @ vh
@@ -132,7 +135,7 @@ def _rotation_errors(found: Array, true: Array) -> dict[str, float]:
     def mean_angle(rotations: Array) -> float:
         return float(np.degrees(np.linalg.norm(matrix_to_axis_angle_np(rotations), axis=1).mean()))
 
-    return {"rotation_deg": mean_angle(relative), "rotation_deg_varying": mean_angle(relative @ constant.T)}
+    return {f"{name}_deg": mean_angle(relative), f"{name}_deg_varying": mean_angle(relative @ constant.T)}
 
 
 def moved_most(expression: Array) -> list[int]:
@@ -206,14 +209,16 @@ def table(rows: Sequence[Row]) -> str:
     """The clips by refinement, worst first."""
     lines = [
         f"{'clip':>6} {'refine':>9} {'frames':>6} {'vertex mm':>9} {'+shift':>6} {'rot °':>6} {'vary °':>6} "
-        f"{'corr':>5} {'med':>5} {'least':>5} {'gaze °':>6} {'world':>6} {'NME %':>6} {'focal':>6}  worst"
+        f"{'neck °':>6} {'vary °':>6} {'of °':>5} {'corr':>5} {'med':>5} {'least':>5} {'gaze °':>6} {'world':>6} "
+        f"{'NME %':>6} {'focal':>6}  worst"
     ]
     ordered = sorted(rows, key=lambda row: (row.refine == "none", -row.figures["vertex_mm"]))
     for row in ordered:
         f = row.figures
         lines.append(
             f"{row.clip:>6} {row.refine:>9} {f['frames']:6d} {f['vertex_mm']:9.2f} {f['vertex_mm_similarity']:6.2f} "
-            f"{f['rotation_deg']:6.2f} {f['rotation_deg_varying']:6.2f} {f['correlation']:5.2f} "
+            f"{f['rotation_deg']:6.2f} {f['rotation_deg_varying']:6.2f} {f['neck_deg']:6.2f} "
+            f"{f['neck_deg_varying']:6.2f} {f['neck_deg_true']:5.1f} {f['correlation']:5.2f} "
             f"{f['correlation_median']:5.2f} {f['correlation_least']:5.2f} {f['gaze_deg']:6.2f} "
             f"{f['gaze_deg_world']:6.2f} {100 * f['landmark_nme']:6.2f} {f['focal_ratio']:6.2f}  "
             f"{', '.join(f['worst'])}"

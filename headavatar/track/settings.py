@@ -63,6 +63,27 @@ class OutlineWeights:
 
 
 @dataclass(frozen=True)
+class NeckWeights:
+    """Weights of the neck, where a place of its outline that is off as above costs 1.
+
+    Attributes:
+        still: squared turn of the torso away from where it is believed to face, per square radian.
+        smooth: squared second difference of the torso's turn at 30 frames a second, per square radian.
+        place: squared distance of the outline from where the neck's skin ends, per `spacing_px` of it.
+        spacing_px, robust, reach: as in `OutlineWeights`.
+        iterations: Gauss-Newton steps.
+    """
+
+    still: float = 1000.0
+    smooth: float = 1e6
+    place: float = 0.25
+    spacing_px: float = 3.0
+    robust: float = 4.0
+    reach: float = 12.0
+    iterations: int = 3
+
+
+@dataclass(frozen=True)
 class OffsetWeights:
     """Weights of the static offset, where a place of the outline that is off as above costs 1, and shifts are in mm.
 
@@ -191,7 +212,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=3,
+    version=4,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),

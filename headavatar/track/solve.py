@@ -16,7 +16,7 @@ from torch import Tensor
 from headavatar.head import HeadModel
 from headavatar.progress import Reporter
 from headavatar.scene import Array, Camera
-from headavatar.track import measure, shape, texture, verdicts
+from headavatar.track import measure, neck, shape, texture, verdicts
 from headavatar.track.gaze import refine_gaze
 from headavatar.track.inputs import Inputs, training_frames
 from headavatar.track.landmark_fit import LandmarkFit, Motion, Observation, Person, initial_motion, keyframes
@@ -28,6 +28,7 @@ from headavatar.track.relief import Relief
 from headavatar.track.settings import (
     REFINEMENTS,
     LandmarkWeights,
+    NeckWeights,
     OffsetWeights,
     OutlineWeights,
     PhotometricStep,
@@ -237,12 +238,27 @@ def camera_of(inputs: Inputs, person: Person) -> Camera:
     return Camera(K=K, width=inputs.size, height=inputs.size)
 
 
-def gather_texture(head: HeadModel, inputs: Inputs, track: Track, settings: TrackSettings) -> texture.Texture:
-    """The texture of a track, from its training frames, evenly taken."""
+def bent_neck(head: HeadModel, inputs: Inputs, track: Track) -> dict[str, Array]:
+    """The neck_pose (T, 3) of a track's frames."""
+    pictures = pictures_of(inputs, track.kept, track.camera)
+    unit_px = _landmark_fit(head, inputs, track.kept).unit_px(track.motion, pictures.focal)
+    clip = neck.Clip(
+        inputs.parsing.at(track.kept), inputs.valid, pictures.focal, pictures.center, pictures.times_s, unit_px,
+        torch.from_numpy(track.train),
+    )  # fmt: skip
+    return {"neck_pose": neck.estimate(head, track.person.identity, track.motion, clip, NeckWeights()).numpy()}
+
+
+def gather_texture(
+    head: HeadModel, inputs: Inputs, track: Track, bend: Array, settings: TrackSettings
+) -> texture.Texture:
+    """The texture of a track whose neck bends by (T, 3), from its training frames, evenly taken."""
     frames = np.flatnonzero(track.train)
     frames = frames[np.unique(np.linspace(0, len(frames) - 1, settings.texture_frames).round().astype(int))]
     pictures = pictures_of(inputs, track.kept, track.camera)
-    return texture.gather(head, track.person.identity, track.motion, pictures, frames, settings.texture_size)
+    return texture.gather(
+        head, track.person.identity, track.motion, torch.from_numpy(bend), pictures, frames, settings.texture_size
+    )
 
 
 def pictures_of(inputs: Inputs, kept: Array, camera: Camera) -> Pictures:

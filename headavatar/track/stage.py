@@ -23,7 +23,7 @@ from headavatar.track.solve import Track
 from headavatar.workspace import Workspace, atomic, layout
 
 JOINTS = {"neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6}
-"""Rotations in params.npz, at rest unless a folder gives them, and their sizes."""
+"""Rotations in params.npz and their sizes; expressions turn jaw and eyes, so these rest unless a folder gives them."""
 
 GATE_LANDMARK_NME = 0.03
 """Above this mean landmark error `--strict` refuses the track."""
@@ -55,8 +55,11 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
             track, said = imported.run(workspace, head, clip, settings, context.reporter, keep)
         if track.static_offset is not None:
             head = head.with_offset(torch.from_numpy(track.static_offset))
-        skin = keep("texture", lambda: _texture(head, clip, track, settings))
-        summary = _write(workspace, head, clip, track, skin, said.joints | said.recorded, context) | said.summary
+        joints = said.joints
+        if "neck_pose" not in joints:
+            joints = joints | keep("neck", lambda: solve.bent_neck(head, clip, track))
+        skin = keep("texture", lambda: _texture(head, clip, track, joints["neck_pose"], settings))
+        summary = _write(workspace, head, clip, track, skin, joints | said.recorded, context) | said.summary
     seconds = time.perf_counter() - began
     summary |= {"seconds": round(seconds, 2), "fps": round(len(clip) / seconds, 2)}
     if wrong := _wrong(summary) + said.wrong:
@@ -88,8 +91,8 @@ def _keeper(workspace: Workspace, resume: bool) -> solve.Keep:
     return keep
 
 
-def _texture(head: HeadModel, clip: Inputs, track: Track, settings: TrackSettings) -> dict[str, Array]:
-    texture = solve.gather_texture(head, clip, track, settings)
+def _texture(head: HeadModel, clip: Inputs, track: Track, neck: Array, settings: TrackSettings) -> dict[str, Array]:
+    texture = solve.gather_texture(head, clip, track, neck, settings)
     return {"rgb": (texture.rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8)}
 
 
@@ -128,7 +131,7 @@ def _write(
     workspace.write_text("track/canonical.mtl", "newmtl head\nKd 1 1 1\nmap_Kd texture.png\n")
     center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
     error, points = measure.landmark_error(head, track.person, motion, center, clip.landmarks[track.kept])
-    overlaps = _overlay(workspace, head, clip, track, points, context)
+    overlaps = _overlay(workspace, head, clip, track, more["neck_pose"], points, context)
     judged = verdicts.rows(clip.table, clip.frame_idx, track.errors, track.kept, error, overlaps)
     network = workspace.read_npz(layout.LANDMARKS)["pose"][clip.frame_idx[track.kept], :3, :3]
     summary = _summary(clip, track, error, points, network, overlaps) | {"failed": verdicts.failures(judged)}
@@ -137,7 +140,7 @@ def _write(
 
 
 def _overlay(
-    workspace: Workspace, head: HeadModel, clip: Inputs, track: Track, points: Array, context: RunContext
+    workspace: Workspace, head: HeadModel, clip: Inputs, track: Track, neck: Array, points: Array, context: RunContext
 ) -> list[float | None]:
     """Write overlay.mp4 and the head's normals, and measure the outline's overlap on the way."""
     size = clip.images.shape[1]
@@ -150,7 +153,7 @@ def _overlay(
     def pictures() -> Iterator[Array]:
         with context.reporter.task("overlay", len(track.kept)) as task:
             for row, source in enumerate(track.kept):
-                world = _posed(head, track, row)
+                world = _posed(head, track, neck, row)
                 overlaps.append(measure.silhouette_iou(head, world, focal, center, clip.parsing[source]))
                 seen = clip.landmarks[source] * scale
                 normal, mask = overlay.surface(head, world, whole_focal, whole_center, clip.size)
@@ -170,9 +173,9 @@ def _overlay(
     return overlaps
 
 
-def _posed(head: HeadModel, track: Track, row: int) -> Tensor:
-    motion = track.motion
-    vertices = head.vertices(track.person.identity, motion.expression[row : row + 1])[0]
+def _posed(head: HeadModel, track: Track, neck: Array, row: int) -> Tensor:
+    motion, one = track.motion, slice(row, row + 1)
+    vertices = head.vertices(track.person.identity, motion.expression[one], torch.from_numpy(neck[one]))[0]
     return vertices @ motion.rotation[row].T + motion.translation[row]
 
 

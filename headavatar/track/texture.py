@@ -68,19 +68,22 @@ class Texture:
     seen: Array
 
 
-def gather(head: HeadModel, identity: Tensor, motion: Motion, pictures: Pictures, frames: Array, size: int) -> Texture:
+def gather(
+    head: HeadModel, identity: Tensor, motion: Motion, neck: Tensor, pictures: Pictures, frames: Array, size: int
+) -> Texture:
     """Unproject pictures onto the texture.
 
     Args:
         head: the head model.
         identity: (S,).
         motion: of all frames.
+        neck: (T, 3) of all frames, axis-angle.
         pictures: all frames.
         frames: positions of the frames that may give colors.
         size: side of the texture, pixels.
     """
     atlas = Atlas.of(head, size)
-    vertices = head.vertices(identity, motion.expression[frames])
+    vertices = head.vertices(identity, motion.expression[frames], neck[frames])
     world = torch.einsum("tij,tvj->tvi", motion.rotation[frames], vertices) + motion.translation[frames, None]
     height, width = pictures.images.shape[1:3]
     # in bytes, since a large texture seen by hundreds of frames would fill the memory as floats
