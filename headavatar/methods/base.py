@@ -12,7 +12,7 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ..scene import Array, Camera, Clip, HeadParams, RenderOutput
+from ..scene import Array, Camera, Clip, HeadParams, RenderOutput, Surface
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +87,19 @@ class Avatar(Protocol):
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Avatar:
         """Read what `save` wrote."""
+
+
+@runtime_checkable
+class HasSurface(Protocol):
+    """An avatar whose skin can be had as triangles."""
+
+    def surface(self, params: HeadParams, seen_from: Array, voxel_m: float) -> Surface:
+        """The skin of one frame's parameters (T = 1), pose of the head left out.
+
+        Args:
+            seen_from: (N, 3) head space, metres: where cameras stood in training, some of them.
+            voxel_m: how fine, metres.
+        """
 
 
 class Trainer(Protocol):

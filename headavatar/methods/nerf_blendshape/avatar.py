@@ -12,9 +12,10 @@ import torch
 
 from ... import ops
 from ...errors import WorkspaceError
-from ...scene import Array, Camera, HeadParams, RenderOutput
+from ...scene import Array, Camera, HeadParams, RenderOutput, Surface
 from .conditioning import Conditioning
 from .field import DENSITY_SCALE, DENSITY_SHIFT, Field
+from .geometry import normals_from_depth, surface
 from .marching import shade
 from .rays import Cube, RayFrames, head_to_camera
 
@@ -96,11 +97,18 @@ class NerfBlendshapeAvatar:
             depth[chunk] = shaded.depth / shaded.alpha.clamp_min(1e-6) * self.cube.side / length
         shape = (camera.height, camera.width)
         over = rgb + (1 - alpha[:, None]) * torch.tensor(background, dtype=torch.float32, device=device)
+        alpha_map = alpha.reshape(shape).cpu().numpy()
         depth_map = torch.where(alpha > 1e-3, depth, 0.0).reshape(shape).cpu().numpy()
         return RenderOutput(
-            over.clamp(0, 1).reshape(*shape, 3).cpu().numpy(), alpha.reshape(shape).cpu().numpy(), depth_map,
-            normals_from_depth(depth_map, camera),
+            over.clamp(0, 1).reshape(*shape, 3).cpu().numpy(), alpha_map, depth_map,
+            normals_from_depth(depth_map, alpha_map, camera),
         )  # fmt: skip
+
+    def surface(self, params: HeadParams, seen_from: Array, voxel_m: float = 0.002) -> Surface:
+        """The skin of one frame's parameters as triangles; see `methods.HasSurface`."""
+        coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(self.occupied.device)
+        blended = ops.blend_tables(coefficients, self.field.tables)
+        return surface(self.field, blended, self.cube, self.occupied, seen_from, voxel_m, self.samples)
 
     def _pixels_in_sight(self, params: HeadParams, camera: Camera) -> Array:
         """Flat indices of the pixels within the projected rectangle of the occupied voxels."""
@@ -184,20 +192,3 @@ class NerfBlendshapeAvatar:
                 f"The avatar in {folder} cannot be read.", why=f"{type(error).__name__}: {error}",
                 fix="`headavatar fit --force` makes it again",
             ) from error  # fmt: skip
-
-
-def normals_from_depth(depth: Array, camera: Camera) -> Array:
-    """Surface normals of a depth map, by central differences of the points that it stands for.
-
-    Args:
-        depth: (H, W) metres along z, 0 where there is nothing.
-    Returns:
-        (H, W, 3) unit vectors in camera space, pointing towards the camera; 0 where there is nothing.
-    """
-    height, width = depth.shape
-    grid = np.stack([*np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), np.ones((height, width))], -1)
-    points = (grid @ np.linalg.inv(camera.K).T) * depth[..., None]
-    normal = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    unit: Array = np.where((depth[..., None] > 0) & (length > 0), normal / np.maximum(length, 1e-20), 0.0)
-    return unit.astype(np.float32)
