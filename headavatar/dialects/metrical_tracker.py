@@ -13,14 +13,13 @@ al. 2019, "On the Continuity of Rotation Representations in Neural Networks", fo
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headavatar.dialects import pictures
+from headavatar.dialects import pictures, torch_files
 from headavatar.dialects.files import matrix, pinhole, take
 from headavatar.dialects.recording import Imported, SkullPoses
 from headavatar.errors import InputError
@@ -28,6 +27,7 @@ from headavatar.head.rotations import matrix_to_axis_angle_np
 from headavatar.scene import Array, Camera
 
 NAME = "metrical-tracker"
+FIX = "Write the frames again with the tracker, or leave the folder alone: it may hold code."
 
 
 def read(folder: Path) -> Imported:
@@ -39,7 +39,7 @@ def read(folder: Path) -> Imported:
     found = sorted((folder / "checkpoint").glob("*.frame"), key=pictures.by_number)
     if not found:
         raise InputError(f"{folder} is no {NAME} folder.", why="It has no checkpoint/*.frame.", fix="Check --from.")
-    rows = [load(path) for path in found]
+    rows = [torch_files.load(path, f"a {NAME} checkpoint", FIX) for path in found]
     seen = [{key: np.asarray(take(_part(row, "opencv", path), key, path), np.float64).squeeze() for key in "RtK"}
             for row, path in zip(rows, found, strict=True)]  # fmt: skip
     to_camera = np.tile(np.eye(4), (len(rows), 1, 1))
@@ -61,33 +61,6 @@ def read(folder: Path) -> Imported:
         native=_native([_part(row, "flame", path) for row, path in zip(rows, found, strict=True)], found[0]),
         held_out=np.zeros(len(rows), bool),
     )  # fmt: skip
-
-
-def load(path: Path) -> dict[str, Any]:
-    """Load a checkpoint without running anything that is in it.
-
-    Raises:
-        InputError: it is damaged, or holds more than tensors, arrays of numbers and plain values.
-    """
-    import torch
-
-    # files written under numpy 1 and 2 name the same functions differently
-    reconstruct, scalar = np.empty(0).__reduce__()[0], np.float32(0).__reduce__()[0]
-    numbers = [type(np.dtype(code)) for code in ("f4", "f8", "i4", "i8", "u1", "?")]
-    allowed: list[Any] = [np.ndarray, np.dtype, *numbers]
-    allowed += [(reconstruct, f"{room}.multiarray._reconstruct") for room in ("numpy.core", "numpy._core")]
-    allowed += [(scalar, f"{room}.multiarray.scalar") for room in ("numpy.core", "numpy._core")]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            value = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise InputError(
-            f"{path} cannot be loaded safely.", why=str(error).strip().splitlines()[0],
-            fix="Write the frames again with the tracker, or leave the folder alone: it may hold code.",
-        ) from error  # fmt: skip
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is no {NAME} checkpoint.", why="It holds no table.")
-    return value
 
 
 def _part(row: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:

@@ -21,6 +21,11 @@ class FitSettings:
         choices=("blocks", "tail", "recorded"),
     )  # fmt: skip
     with_torso: bool = setting(False, "Keep the shoulders: supervise the person's matte instead of the head's.")
+    released: str = setting(
+        "none", "Whose weights the avatar is made of, in place of a fit.", choices=("none", "nerfblendshape"),
+        added_later=True,
+    )  # fmt: skip
+    weights: str = setting("", "The file of those weights.", changes_result=False)
     preview_frames: int = setting(
         3, "Holdout frames rendered while fitting, for the table and the previews.", changes_result=False
     )
@@ -33,6 +38,8 @@ def _extension(settings: Any) -> Extension:
 
 
 def _models(settings: Any) -> tuple[str, ...]:
+    if settings.released != "none":
+        return ()
     return registry.get(settings.method).models(settings.method_settings)
 
 
@@ -47,5 +54,6 @@ STAGE = StageSpec(
     presets=PRESETS,
     models=_models,
     instance="name",
+    inputs=lambda settings: (settings.weights,),
     extension=_extension,
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headavatar.errors import InputError, OutOfMemory
-from headavatar.fit import loop
+from headavatar.fit import loop, released
 from headavatar.fit.checkpoints import Checkpoints
 from headavatar.fit.settings import FitSettings
 from headavatar.methods import Avatar, MethodSpec, get, trainer_class
@@ -39,14 +40,18 @@ def run(workspace: Workspace, settings: FitSettings, context: RunContext) -> dic
     """
     spec = get(settings.method)
     clip = load_clip(workspace, settings.split, settings.with_torso)
-    if len(clip.split.train) < FEWEST_FRAMES:
+    if settings.released == "none" and len(clip.split.train) < FEWEST_FRAMES:
         raise InputError(
             f"Only {len(clip.split.train)} frames are left to train on.",
             why=f"{len(clip)} of the clip's frames are usable, and the split holds some out",
             fix="use a longer clip, or fewer skipped frames (`preprocess --every 1`)",
         )
     began = time.monotonic()
-    avatar, rows, steps = _fit_within_memory(workspace, clip, spec, settings, context)
+    if settings.released == "none":
+        avatar, rows, steps = _fit_within_memory(workspace, clip, spec, settings, context)
+    else:
+        avatar, steps = released.avatar(workspace, Path(settings.weights), settings.name, context.device), 0
+        rows = released.rows(HoldoutLook(workspace, clip, settings.name, settings.preview_frames), avatar)
     staging = workspace.partial_dir(f"fit.{settings.name}")
     avatar.save(staging)
     for file in ("model.safetensors", "avatar.json"):
@@ -60,8 +65,8 @@ def run(workspace: Workspace, settings: FitSettings, context: RunContext) -> dic
     last = rows[-1]
     return {
         "method": spec.name, "name": settings.name, "split": settings.split, "train_frames": len(clip.split.train),
-        "holdout_frames": len(clip.split.holdout), "steps": steps, "loss": last["loss"],
-        "train_psnr": last["train_psnr"], "holdout_psnr": last.get("holdout_psnr"),
+        "holdout_frames": len(clip.split.holdout), "steps": steps, "loss": last.get("loss"),
+        "train_psnr": last.get("train_psnr"), "holdout_psnr": last.get("holdout_psnr"),
         "rays_per_s": int(np.median([row["rays_per_s"] for row in rows])), "backend": backend.current(context.device),
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
