@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -233,13 +234,18 @@ class RenderOutput:
         rgb: (H, W, 3) float32 in [0, 1], composited over the background that was asked for.
         alpha: (H, W) float32 in [0, 1].
         depth: (H, W) float32 metres along the camera's z, 0 where alpha is 0.
-        normal: (H, W, 3) float32 unit vectors in camera space, or None where the method has none.
+        find_normal: computes `normal`; None where the method has none.
     """
 
     rgb: Array
     alpha: Array
     depth: Array
-    normal: Array | None = None
+    find_normal: Callable[[], Array] | None = None
+
+    @cached_property
+    def normal(self) -> Array | None:
+        """(H, W, 3) float32 unit vectors in camera space, found when first asked for: few pictures need them."""
+        return None if self.find_normal is None else self.find_normal()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 A call picks its backend in `ops.backend`: "native" (C++/OpenMP, CPU float32) where the library was built, else
 "reference" (plain torch, any device and dtype). The reference is the oracle that tests hold the others against.
-Force one with `with ops.backend.use("reference"):` or `HEADAVATAR_OPS=reference`. CUDA tensors run on the reference;
-this has not been run on a GPU yet.
+Force one with `with ops.backend.use("reference"):` or `HEADAVATAR_OPS=reference`. On CUDA float32 tensors the field's
+calls run on "triton", our own kernels, or on "tinycudann", the same with its networks, where these import; rasterising
+runs on the reference there. Nothing has been run on a GPU yet: the Triton kernels are tested in its interpreter.
 
 Rasterise a mesh and interpolate over it (gradients to vertex positions pass through `bary` and `depth`)::
 
@@ -22,6 +23,8 @@ A blended hash grid and its field, B frames in one call; x[frame_offsets[b]:fram
     loss(picture).backward()
     optimizer.step([(coefficients[b], blended.grad[b]) for b in range(B)])           # RankOneAdam(tables, lr=1e-2)
 
+Where nothing is trained, `render_rays` does sampling, field and compositing in one call.
+
 The parts of the field also stand alone: `hash_encode`, `fused_mlp`, `spherical_harmonics`.
 
 Results do not depend on the number of threads: sums are cut into pieces by the size of the input alone.
@@ -37,6 +40,7 @@ from headavatar.ops.hashgrid import HashGridSpec, blend_tables, hash_encode
 from headavatar.ops.mlp import fused_mlp
 from headavatar.ops.optimizer import RankOneAdam
 from headavatar.ops.raster import Fragments, interpolate, rasterize
+from headavatar.ops.rendering import render_rays
 from headavatar.ops.sampling import RaySamples, sample_rays
 
 __all__ = [
@@ -53,6 +57,7 @@ __all__ = [
     "interpolate",
     "nerf_field",
     "rasterize",
+    "render_rays",
     "sample_rays",
     "spherical_harmonics",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ...scene import Array, Camera, HeadParams, RenderOutput, Surface
 from .conditioning import Conditioning
 from .field import DENSITY_SCALE, DENSITY_SHIFT, Field
 from .geometry import normals_from_depth, surface
-from .marching import shade
+from .marching import SPACING_M, look
 from .rays import Cube, RayFrames, head_to_camera
 
 METHOD = "nerf-blendshape"
@@ -41,17 +42,18 @@ class NerfBlendshapeAvatar:
         cube, occupied: the part of head space that is modelled, and its voxels that hold something.
         samples: most samples on a ray.
         settings: those of the fit, for the record.
+        spacing_m: how close samples on a ray need to lie, metres.
     """
 
     method = METHOD
 
     def __init__(
         self, *, name: str, head_model: str, identity: Array, field: Field, conditioning: Conditioning, cube: Cube,
-        occupied: torch.Tensor, samples: int, settings: dict[str, Any],
+        occupied: torch.Tensor, samples: int, settings: dict[str, Any], spacing_m: float = SPACING_M,
     ) -> None:  # fmt: skip
         self.name, self.head_model, self.identity = name, head_model, np.asarray(identity, np.float32)
         self.field, self.conditioning, self.cube, self.occupied = field, conditioning, cube, occupied
-        self.samples, self.settings = samples, settings
+        self.samples, self.spacing_m, self.settings = samples, spacing_m, settings
 
     @property
     def expression_range(self) -> tuple[Array, Array]:
@@ -82,27 +84,28 @@ class NerfBlendshapeAvatar:
         coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
         blended = ops.blend_tables(coefficients, self.field.tables)
         frames = RayFrames.of(params, camera, self.cube, str(device))
-        count = camera.width * camera.height
-        rgb = torch.zeros(count, 3, device=device)
-        alpha, depth = torch.zeros(count, device=device), torch.zeros(count, device=device)
-        pixels = torch.from_numpy(self._pixels_in_sight(params, camera)).to(device)
-        for chunk in pixels.split(CHUNK):
-            origins, directions, length = frames.rays(0, chunk, camera.width)
-            shaded = shade(
-                self.field, blended, origins, directions, [len(chunk)], self.occupied,
-                samples=self.samples, cube_side=self.cube.side,
+        height, width = camera.height, camera.width
+        rgb = torch.tensor(background, dtype=torch.float32, device=device).expand(height, width, 3).clone()
+        alpha, depth = torch.zeros(height, width, device=device), torch.zeros(height, width, device=device)
+        x0, y0, x1, y1 = self._in_sight(params, camera)
+        rows = max(1, CHUNK // max(x1 - x0, 1))
+        for top in range(y0, y1 if x1 > x0 else y0, rows):
+            part = slice(top, min(top + rows, y1)), slice(x0, x1)
+            directions, length = frames.rectangle(0, x0, top, x1, part[0].stop)
+            seen = look(
+                self.field, blended[0], frames.origins[0], directions.reshape(-1, 3), self.occupied,
+                samples=self.samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
             )  # fmt: skip
-            rgb[chunk], alpha[chunk] = shaded.rgb, shaded.alpha
+            opacity, distance = seen.alpha.reshape(length.shape), seen.depth.reshape(length.shape)
+            rgb[part] = seen.rgb.reshape(*length.shape, 3).add_((1 - opacity)[..., None] * rgb[part]).clamp_(0, 1)
+            alpha[part] = opacity
             # Along the ray in cube units → along the camera's z in metres.
-            depth[chunk] = shaded.depth / shaded.alpha.clamp_min(1e-6) * self.cube.side / length
-        shape = (camera.height, camera.width)
-        over = rgb + (1 - alpha[:, None]) * torch.tensor(background, dtype=torch.float32, device=device)
-        alpha_map = alpha.reshape(shape).cpu().numpy()
-        depth_map = torch.where(alpha > 1e-3, depth, 0.0).reshape(shape).cpu().numpy()
+            in_metres = distance / opacity.clamp_min(1e-6) * self.cube.side / length
+            depth[part] = torch.where(opacity > 1e-3, in_metres, 0.0)
+        alpha_map, depth_map = alpha.cpu().numpy(), depth.cpu().numpy()
         return RenderOutput(
-            over.clamp(0, 1).reshape(*shape, 3).cpu().numpy(), alpha_map, depth_map,
-            normals_from_depth(depth_map, alpha_map, camera),
-        )  # fmt: skip
+            rgb.cpu().numpy(), alpha_map, depth_map, lambda: normals_from_depth(depth_map, alpha_map, camera)
+        )
 
     def surface(self, params: HeadParams, seen_from: Array, voxel_m: float = 0.002) -> Surface:
         """The skin of one frame's parameters as triangles; see `methods.HasSurface`."""
@@ -110,26 +113,31 @@ class NerfBlendshapeAvatar:
         blended = ops.blend_tables(coefficients, self.field.tables)
         return surface(self.field, blended, self.cube, self.occupied, seen_from, voxel_m, self.samples)
 
-    def _pixels_in_sight(self, params: HeadParams, camera: Camera) -> Array:
-        """Flat indices of the pixels within the projected rectangle of the occupied voxels."""
-        voxels = torch.nonzero(self.occupied).cpu().numpy()
-        if len(voxels) == 0:
-            return np.zeros(0, np.int64)
-        low, high = voxels.min(0), voxels.max(0) + 1
+    @cached_property
+    def _occupied_box(self) -> Array | None:
+        """(8, 3) corners of the box that holds all occupied voxels, head space; None where there is none."""
+        sides = [torch.nonzero(self.occupied.any(a).any(b)).cpu().numpy()[:, 0] for a, b in ((2, 1), (2, 0), (1, 0))]
+        if not len(sides[0]):
+            return None
+        low, high = np.array([side[0] for side in sides]), np.array([side[-1] + 1 for side in sides])
         corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - low) + low
-        points = self.cube.to_head(corners / self.occupied.shape[0])
+        return self.cube.to_head(corners / self.occupied.shape[0])
+
+    def _in_sight(self, params: HeadParams, camera: Camera) -> tuple[int, int, int, int]:
+        """The pixels within the projected rectangle of the occupied voxels: x0, y0, x1, y1, the last two exclusive."""
+        if self._occupied_box is None:
+            return 0, 0, 0, 0
         rotation, translation = head_to_camera(params, camera)
-        local = points @ rotation[0].T + translation[0]
-        x0, y0, x1, y1 = 0, 0, camera.width, camera.height
-        if (local[:, 2] > 0.01).all():
-            projected = local @ camera.K.T
-            u, v = projected[:, 0] / projected[:, 2], projected[:, 1] / projected[:, 2]
-            x0, x1 = np.clip([np.floor(u.min()), np.ceil(u.max())], 0, camera.width).astype(int)
-            y0, y1 = np.clip([np.floor(v.min()), np.ceil(v.max())], 0, camera.height).astype(int)
-        elif (local[:, 2] <= 0).all():
-            return np.zeros(0, np.int64)
-        rows, columns = np.arange(y0, y1), np.arange(x0, x1)
-        return (rows[:, None] * camera.width + columns).reshape(-1)
+        local = self._occupied_box @ rotation[0].T + translation[0]
+        if (local[:, 2] <= 0).all():
+            return 0, 0, 0, 0
+        if not (local[:, 2] > 0.01).all():
+            return 0, 0, camera.width, camera.height
+        projected = local @ camera.K.T
+        u, v = projected[:, 0] / projected[:, 2], projected[:, 1] / projected[:, 2]
+        x0, x1 = np.clip([np.floor(u.min()), np.ceil(u.max())], 0, camera.width).astype(int).tolist()
+        y0, y1 = np.clip([np.floor(v.min()), np.ceil(v.max())], 0, camera.height).astype(int).tolist()
+        return x0, y0, x1, y1
 
     def save(self, folder: Path) -> None:
         """Write avatar.json and model.safetensors into an existing folder."""
@@ -152,7 +160,7 @@ class NerfBlendshapeAvatar:
                 "levels": spec.levels, "features": spec.features, "log2_table": spec.log2_table,
                 "base_resolution": spec.base_resolution, "finest_resolution": spec.finest_resolution,
             },
-            "samples": self.samples, "settings": self.settings,
+            "samples": self.samples, "spacing_m": self.spacing_m, "settings": self.settings,
         }  # fmt: skip
         (folder / "avatar.json").write_text(json.dumps(about, indent=1) + "\n")
 
@@ -185,7 +193,8 @@ class NerfBlendshapeAvatar:
                     np.asarray(cube["center"], np.float32), cube["side"],
                     np.asarray(cube.get("axes", np.eye(3)), np.float64),
                 ),
-                occupied=occupied, samples=about["samples"], settings=about["settings"],
+                occupied=occupied, samples=about["samples"],
+                spacing_m=about.get("spacing_m", SPACING_M), settings=about["settings"],
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise WorkspaceError(

@@ -11,7 +11,7 @@ from ... import ops
 from .field import HARMONICS, Field
 
 SPACING_M = 0.0025
-"""A ray that crosses little gets fewer samples: they need not lie closer than this, metres."""
+"""How close samples on a ray need to lie, unless settings say otherwise, metres."""
 BEHIND_M = 0.06
 """Rays end this far behind the middle of the cube, metres: what lies deeper is hidden."""
 PROBES = 64
@@ -40,7 +40,8 @@ class Shaded:
 
 def shade(
     field: Field, blended: torch.Tensor, origins: torch.Tensor, directions: torch.Tensor, counts: Sequence[int],
-    occupied: torch.Tensor, *, samples: int, cube_side: float, jitter: tuple[int, int] | None = None,
+    occupied: torch.Tensor, *, samples: int, cube_side: float, spacing_m: float = SPACING_M,
+    jitter: tuple[int, int] | None = None,
 ) -> Shaded:  # fmt: skip
     """Render the rays of some frames.
 
@@ -51,6 +52,7 @@ def shade(
         occupied: (G, G, G) bool.
         samples: most samples on a ray.
         cube_side: metres.
+        spacing_m: a ray that crosses little gets fewer samples, so that they need not lie closer than this, metres.
         jitter: (seed, step) that place the samples at random, in training; in the middle of their strata where None,
             and `weights` is left empty.
     """
@@ -58,7 +60,7 @@ def shade(
     rays = ops.sample_rays(
         origins, directions, torch.zeros(len(origins), device=origins.device),
         (0.5 - origins).norm(dim=1) + BEHIND_M / cube_side, samples, low=torch.zeros(3), high=torch.ones(3),
-        occupancy=occupied, probes=PROBES, min_step=SPACING_M / cube_side, seed=seed, step=step,
+        occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side, seed=seed, step=step,
         jitter=jitter is not None,
     )  # fmt: skip
     positions = rays.positions
@@ -75,6 +77,29 @@ def shade(
     picture = ops.composite(sigma, rgb, lengths, rays.distances, rays.ray_offsets)
     weights = ray_weights(sigma.detach() * lengths, rays.ray_index, rays.ray_offsets) if jitter else sigma[:0]
     return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights, rays.ray_index)
+
+
+def look(
+    field: Field, blended: torch.Tensor, origin: torch.Tensor, directions: torch.Tensor, occupied: torch.Tensor, *,
+    samples: int, cube_side: float, spacing_m: float = SPACING_M,
+) -> ops.Composite:  # fmt: skip
+    """Render rays from one point, without gradients: what `shade` gives without jitter, in one call.
+
+    Args:
+        blended: (P,) table.
+        origin: (3,), directions: (R, 3) in the cube.
+        occupied, samples, cube_side, spacing_m: as for `shade`.
+    Returns:
+        colors and opacities over black, and opacity-weighted distances in cube units.
+    """
+    count, corner = len(directions), torch.zeros(3)
+    far = (0.5 - origin).norm() + BEHIND_M / cube_side
+    return ops.render_rays(
+        origin.expand(count, 3), directions, torch.zeros(count, device=origin.device), far.expand(count), blended,
+        field.sigma_weights, field.color_weights, field.spec, bands=HARMONICS, samples=samples, low=corner,
+        high=corner + 1, occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side,
+        density_shift=field.density_shift, density_scale=cube_side * field.density_scale,
+    )  # fmt: skip
 
 
 def ray_weights(optical: torch.Tensor, ray_index: torch.Tensor, ray_offsets: torch.Tensor) -> torch.Tensor:

@@ -94,3 +94,19 @@ class RayFrames:
         directions = u[:, None] * turn[:, 0] + v[:, None] * turn[:, 1] + turn[:, 2]
         length = directions.norm(dim=1)
         return self.origins[frame].expand(len(pixels), 3), directions / length[:, None], length
+
+    def rectangle(self, frame: int, x0: int, y0: int, x1: int, y1: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rays of the pixels of a rectangle, whose origin is `origins[frame]`.
+
+        Args:
+            frame: position in the sequence.
+            x0, y0, x1, y1: columns and rows, x1 and y1 exclusive.
+        Returns:
+            unit directions (rows, columns, 3), and (rows, columns) length along the ray per unit of camera z.
+        """
+        turn = self.turns[frame]
+        u = torch.arange(x0, x1, device=turn.device, dtype=torch.float32) + 0.5
+        v = torch.arange(y0, y1, device=turn.device, dtype=torch.float32) + 0.5
+        directions = u[None, :, None] * turn[:, 0] + v[:, None, None] * turn[:, 1] + turn[:, 2]
+        length = directions.norm(dim=2)
+        return directions / length[..., None], length

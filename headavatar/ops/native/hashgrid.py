@@ -63,7 +63,7 @@ def _layout(spec: HashGridSpec) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def grid_args(spec: HashGridSpec, x: Tensor, table: Tensor, frame_offsets: Tensor) -> GridArgs:
+def grid_args(spec: HashGridSpec, x: Tensor, table: Tensor, frame_offsets: Tensor | None) -> GridArgs:
     """Arguments of a grid call without its outputs; the tensors must outlive the call."""
     scales, nodes, offsets = _layout(spec)
     return GridArgs(

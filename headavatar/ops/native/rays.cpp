@@ -3,7 +3,8 @@
 #include <cmath>
 #include <vector>
 
-#include "common.h"
+#include "rays.h"
+#include "simd.h"
 
 namespace {
 
@@ -37,38 +38,90 @@ float to_box(float origin, float direction, float distance, float low, float hig
 
 }  // namespace
 
-// First pass, occupied (R, probes) and counts (R,): which pieces of each ray are occupied, and how many samples it gets.
-// The pieces' numbers come first in each row of `pieces`, `filled` of them.
+namespace ha {
+
+namespace {
+
+// One bit per cell that is occupied.
+inline uint32_t occupied_lanes(const RayArgs& a, vi cell) {
+#ifdef __AVX2__
+  if (a.side % 2 == 0) {  // whole words, so that none reaches beyond the grid
+    const int* words = reinterpret_cast<const int*>(a.occupancy);
+    const vi shift = (3 - (cell & 3)) << 3;  // brings the cell's byte to the top; a bool's lowest bit is then bit 24
+#if HA_WIDTH == 8
+    const __m256i word = _mm256_i32gather_epi32(words, (__m256i)(cell >> 2), 4);
+    return uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps((__m256i)(((vi)word << shift) << 7))));
+#else
+    const __m512i word = _mm512_i32gather_epi32((__m512i)(cell >> 2), words, 4);
+    return uint32_t(_mm512_movepi32_mask((__m512i)(((vi)word << shift) << 7)));
+#endif
+  }
+#endif
+  uint32_t bits = 0;
+  for (int lane = 0; lane < W; ++lane) bits |= uint32_t(a.occupancy[cell[lane]] != 0) << lane;
+  return bits;
+}
+
+// Appends those of W pieces, from number `first` on, whose middles lie in occupied cells.
+inline int probe_pieces(const RayArgs& a, bool unit_box, const float* origin, const float* direction, const Ray& ray,
+                        float piece, i64 first, int16_t* pieces) {
+  vf number;
+  for (int lane = 0; lane < W; ++lane) number[lane] = float(lane);
+  const vf middle = splat(ray.near) + ((number + float(first)) + 0.5f) * splat(piece);
+  vi cell = {};
+  for (int d = 0; d < 3; ++d) {
+    vf x = splat(origin[d]) + middle * splat(direction[d]);
+    if (!unit_box) x = (x - splat(a.low[d])) / splat(a.high[d] - a.low[d]);
+    x = vmin(select(x > 0.0f, x, vf{}), splat(1.0f)) * float(a.side);
+    const vi at = __builtin_convertvector(x, vi), last = int32_t(a.side - 1) - vi{};
+    cell = cell * int32_t(a.side) + ((at < last) ? at : last);
+  }
+  uint32_t bits = occupied_lanes(a, cell);
+  const i64 left = a.probes - first;
+  if (left < W) bits &= (1u << left) - 1u;
+  int found = 0;
+  for (; bits; bits &= bits - 1) pieces[found++] = int16_t(first + __builtin_ctz(bits));
+  return found;
+}
+
+}  // namespace
+
+Probed probe_ray(const RayArgs& a, i64 r, int16_t* pieces) {
+  const float *origin = a.origins + 3 * r, *direction = a.directions + 3 * r;
+  const Ray ray = cut_to_box(origin, direction, a.near[r], a.far[r], a.low, a.high);
+  const float piece = (ray.far - ray.near) / float(a.probes);
+  bool unit_box = true;
+  for (int d = 0; d < 3; ++d) unit_box &= a.low[d] == 0.f && a.high[d] == 1.f;
+  int found = 0;
+  if (piece > 0) {
+    if (a.occupancy)
+      for (i64 k = 0; k < a.probes; k += W)
+        found += probe_pieces(a, unit_box, origin, direction, ray, piece, k, pieces + found);
+    else
+      for (; found < a.probes; ++found) pieces[found] = int16_t(found);
+  }
+  i64 count = found ? a.samples : 0;
+  if (found && a.min_step > 0)
+    count = std::min(count, i64(std::ceil(float(found) * piece / float(a.min_step))));
+  return {ray.near, piece, found, count};
+}
+
+}  // namespace ha
+
+// First pass: the pieces that are occupied (R, probes), how many (R,), near end and length of a piece (R, 2), and how
+// many samples the ray gets (R,).
 HA_API void ha_probe_rays(const float* origins, const float* directions, const float* near, const float* far, i64 rays,
                           const float* low, const float* high, const uint8_t* occupancy, i64 side, i64 probes,
                           i64 samples, double min_step, int16_t* pieces, int32_t* filled, float* interval,
                           i64* counts) {
+  const ha::RayArgs args = {origins, directions, near, far, low, high, occupancy, rays, side, probes, samples, min_step};
 #pragma omp parallel for schedule(static, 256)
   for (i64 r = 0; r < rays; ++r) {
-    const float *o = origins + 3 * r, *dir = directions + 3 * r;
-    const Ray ray = cut_to_box(o, dir, near[r], far[r], low, high);
-    const float piece = (ray.far - ray.near) / float(probes);
-    int found = 0;
-    if (piece > 0) {
-      for (i64 k = 0; k < probes; ++k) {
-        if (occupancy) {
-          const float middle = ray.near + (float(k) + 0.5f) * piece;
-          i64 cell = 0;
-          for (int d = 0; d < 3; ++d) {
-            const float x = to_box(o[d], dir[d], middle, low[d], high[d]) * float(side);
-            cell = cell * side + std::min(i64(x), side - 1);
-          }
-          if (!occupancy[cell]) continue;
-        }
-        pieces[r * probes + found++] = int16_t(k);
-      }
-    }
-    i64 count = found ? samples : 0;
-    if (found && min_step > 0) count = std::min(count, i64(std::ceil(float(found) * piece / float(min_step))));
-    interval[2 * r] = ray.near;
-    interval[2 * r + 1] = piece;
-    filled[r] = found;
-    counts[r] = count;
+    const ha::Probed found = ha::probe_ray(args, r, pieces + r * probes);
+    interval[2 * r] = found.near;
+    interval[2 * r + 1] = found.piece;
+    filled[r] = found.filled;
+    counts[r] = found.count;
   }
 }
 

@@ -57,6 +57,19 @@ def composite(
     return result
 
 
+def cells_of(occupancy: Tensor | None) -> tuple[Tensor | None, int]:
+    """An occupancy grid as the kernels take it, and its cells a side.
+
+    Raises:
+        ValueError: the grid has so many cells that their numbers do not fit the kernels' 32 bits.
+    """
+    if occupancy is None:
+        return None, 1
+    if len(occupancy) > 1024:
+        raise ValueError(f"an occupancy grid of {len(occupancy)} cells a side; 1024 are the most")
+    return occupancy.to("cpu", torch.bool).contiguous(), len(occupancy)
+
+
 def sample_rays(
     origins: Tensor,
     directions: Tensor,
@@ -75,8 +88,7 @@ def sample_rays(
     """`ops.sample_rays`: positions, distances, deltas, ray_index and ray_offsets."""
     origins, directions, near, far = (t.contiguous() for t in (origins, directions, near, far))
     low, high = low.contiguous(), high.contiguous()
-    cells = None if occupancy is None else occupancy.to("cpu", torch.bool).contiguous()
-    side = 1 if cells is None else len(cells)
+    cells, side = cells_of(occupancy)
     probes = 1 if cells is None else probes
     rays = len(origins)
     pieces = torch.empty(rays, probes, dtype=torch.int16)

@@ -49,6 +49,20 @@ class FieldArgs(ctypes.Structure):
     )  # fmt: skip
 
 
+class RayArgs(ctypes.Structure):
+    _fields_ = (
+        ("origins", _P), ("directions", _P), ("near", _P), ("far", _P), ("low", _P), ("high", _P), ("occupancy", _P),
+        ("rays", _L), ("side", _L), ("probes", _L), ("samples", _L), ("min_step", ctypes.c_double),
+    )  # fmt: skip
+
+
+class RenderArgs(ctypes.Structure):
+    _fields_ = (
+        ("rays", RayArgs), ("grid", GridArgs), ("sigma_net", NetArgs), ("color_net", NetArgs), ("density_shift", _F),
+        ("density_scale", _F), ("stop", _F), ("bands", _L), ("rgb", _P), ("alpha", _P), ("depth", _P),
+    )  # fmt: skip
+
+
 def address(tensor: Tensor | None) -> int | None:
     """A contiguous tensor's address; None (null) for None."""
     if tensor is None:

@@ -1,0 +1,27 @@
+// Which pieces of a ray are occupied: shared by sampling and rendering, so that both place their samples alike.
+#pragma once
+
+#include "common.h"
+
+namespace ha {
+
+// R rays (origins and directions (R, 3), near and far (R,)), the box that they are cut to, and its occupied cells.
+struct RayArgs {
+  const float *origins, *directions, *near, *far;
+  const float *low, *high;   // (3,)
+  const uint8_t* occupancy;  // (side, side, side), or null: all is occupied
+  i64 rays, side, probes, samples;
+  double min_step;
+};
+
+// What probing a ray finds: `filled` of its pieces are occupied, and `count` samples are to be spread over them.
+struct Probed {
+  float near, piece;
+  int32_t filled;
+  i64 count;
+};
+
+// The numbers of a ray's occupied pieces go to the front of `pieces`, which has room for all of them.
+Probed probe_ray(const RayArgs& args, i64 ray, int16_t* pieces);
+
+}  // namespace ha

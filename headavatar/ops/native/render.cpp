@@ -1,0 +1,188 @@
+// render_rays: from rays to colors in one call. A thread takes a block of rays and asks the field for a few samples of
+// each at a time, front to back, so that nothing but the block's own tiles is ever stored and opaque rays end early.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "grid.h"
+#include "harmonics.h"
+#include "nets.h"
+#include "rays.h"
+
+namespace ha {
+
+// One frame's field, rays and pictures.
+struct RenderArgs {
+  RayArgs rays;
+  GridArgs grid;             // x, encoded, gradients and frame_offsets unused
+  NetArgs sigma_net, color_net;
+  float density_shift, density_scale;
+  float stop;
+  i64 bands;                 // of the spherical harmonics that the color network is given
+  float *rgb, *alpha, *depth;  // (R, 3), (R,), (R,)
+};
+
+namespace {
+
+constexpr i64 kBlock = 1024;  // rays that a thread takes at once
+constexpr i64 kWave = 4;     // samples of a ray that are asked for at once
+constexpr i64 kChunk = 8;    // tiles that go through a level of the grid together, while its table stays in the cache
+
+struct Walker {
+  i64 ray;
+  i64 slot;  // in the block, where its pieces and features lie
+  Probed probed;
+  i64 next = 0;
+  float transmittance = 1;
+};
+
+class Renderer {
+ public:
+  Renderer(const RenderArgs& args, const Net& sigma_net, const Net& color_net)
+      : a_(args),
+        sigma_(sigma_net),
+        color_(color_net),
+        encoded_rows_(padded(args.grid.levels * args.grid.features)),
+        geometry_(args.sigma_net.sizes[args.sigma_net.layers] - 1),
+        width_(args.bands * args.bands),
+        pieces_(kBlock * args.rays.probes),
+        features_(kBlock * 16),
+        soa_(kChunk * 3 * kTile),
+        encoded_(kChunk * encoded_rows_ * kTile),
+        activations_((sigma_net.row_count + color_net.row_count) * kTile) {}
+
+  void block(i64 first, i64 last) {
+    std::vector<Walker>& walkers = walkers_;
+    walkers.clear();
+    for (i64 r = first; r < last; ++r) {
+      Walker walker{r, r - first, probe_ray(a_.rays, r, &pieces_[(r - first) * a_.rays.probes])};
+      std::fill_n(a_.rgb + 3 * r, 3, 0.f);
+      a_.alpha[r] = a_.depth[r] = 0.f;
+      if (!walker.probed.count) continue;
+      harmonics(a_.rays.directions + 3 * r, int(a_.bands), &features_[walker.slot * 16]);
+      walkers.push_back(walker);
+    }
+    while (!walkers.empty()) {
+      for (size_t start = 0; start < walkers.size();) start = wave(start);
+      walkers.erase(std::remove_if(walkers.begin(), walkers.end(),
+                                   [&](const Walker& w) {
+                                     return w.next == w.probed.count || w.transmittance < a_.stop;
+                                   }),
+                    walkers.end());
+    }
+  }
+
+ private:
+  // The next samples of walkers from `start` on, as many as a chunk of tiles holds; returns the first that had to wait.
+  size_t wave(size_t start) {
+    i64 count = 0;
+    size_t stop = start;
+    for (; stop < walkers_.size(); ++stop) {
+      const i64 samples = samples_of(walkers_[stop]);
+      if (count + samples > kChunk * kTile) break;
+      place(walkers_[stop], samples, count);
+      count += samples;
+    }
+    const i64 tiles = ceil_div(count, kTile);
+    for (i64 n = count; n < tiles * kTile; ++n) {
+      deltas_[n] = 0.f;
+      for (int d = 0; d < 3; ++d) soa_[(n / kTile * 3 + d) * kTile + n % kTile] = 0.f;
+    }
+    with_features(a_.grid.features, [&](auto f) {
+      for (int level = 0; level < a_.grid.levels; ++level)
+        for (i64 t = 0; t < tiles; ++t)
+          encode_level<decltype(f)::value>(a_.grid, a_.grid.table, level, &soa_[t * 3 * kTile],
+                                           &encoded_[t * encoded_rows_ * kTile]);
+    });
+    i64 done = 0;
+    for (size_t w = start; w < stop; ++w) owner_.insert(owner_.end(), size_t(samples_of(walkers_[w])), w);
+    for (i64 t = 0; t < tiles; ++t) {
+      const i64 filled = std::min(kTile, count - t * kTile);
+      networks(&encoded_[t * encoded_rows_ * kTile], owner_.data() + done, filled);
+      composite(owner_.data() + done, done, filled);
+      done += filled;
+    }
+    owner_.clear();
+    return stop;
+  }
+
+  i64 samples_of(const Walker& w) const { return std::min(kWave, w.probed.count - w.next); }
+
+  // Positions of a walker's next samples: the middles of equal shares of its occupied pieces.
+  void place(const Walker& w, i64 samples, i64 at) {
+    const float *origin = a_.rays.origins + 3 * w.ray, *direction = a_.rays.directions + 3 * w.ray;
+    const int16_t* pieces = &pieces_[w.slot * a_.rays.probes];
+    const float share = float(w.probed.filled) / float(w.probed.count);
+    for (i64 k = 0; k < samples; ++k, ++at) {
+      const float along = (float(w.next + k) + 0.5f) * share;
+      const i64 which = std::min<i64>(i64(along), w.probed.filled - 1);
+      const float t = w.probed.near + (float(pieces[which]) + (along - float(which))) * w.probed.piece;
+      distances_[at] = t;
+      deltas_[at] = share * w.probed.piece;
+      for (int d = 0; d < 3; ++d) {
+        const float x = (origin[d] + t * direction[d] - a_.rays.low[d]) / (a_.rays.high[d] - a_.rays.low[d]);
+        soa_[(at / kTile * 3 + d) * kTile + at % kTile] = x > 0.f ? std::min(x, 1.f) : 0.f;
+      }
+    }
+  }
+
+  // Densities and colors of a tile's points.
+  void networks(const float* encoded, const size_t* owner, i64 filled) {
+    float* sigma_rows = activations_.data();
+    float* color_rows = sigma_rows + sigma_.row_count * kTile;
+    sigma_.run(encoded, sigma_rows);
+    float* raw = sigma_.output(sigma_rows);
+    float* features = raw + (1 + geometry_) * kTile;
+    for (i64 n = 0; n < kTile; ++n) {
+      const float* ray = &features_[walkers_[owner[n < filled ? n : 0]].slot * 16];
+      for (i64 d = 0; d < width_; ++d) features[d * kTile + n] = ray[d];
+    }
+    color_.run(raw + kTile, color_rows);
+    const float* rgb = color_.output(color_rows);
+    for (i64 n = 0; n < kTile; n += W) {
+      store(density_ + n, a_.density_scale * vsoftplus(loadf(raw + n) + a_.density_shift));
+      for (int c = 0; c < 3; ++c) store(colors_ + c * kTile + n, vsigmoid(loadf(rgb + c * kTile + n)));
+    }
+  }
+
+  void composite(const size_t* owner, i64 first, i64 filled) {
+    for (i64 n = 0; n < kTile; n += W)
+      store(opacity_ + n, 1.0f - vexp(-(loadf(density_ + n) * loadf(deltas_ + first + n))));
+    for (i64 n = 0; n < filled; ++n) {
+      Walker& w = walkers_[owner[n]];
+      ++w.next;
+      if (w.transmittance < a_.stop) continue;
+      const float weight = w.transmittance * opacity_[n];
+      for (int c = 0; c < 3; ++c) a_.rgb[3 * w.ray + c] += weight * colors_[c * kTile + n];
+      a_.alpha[w.ray] += weight;
+      a_.depth[w.ray] += weight * distances_[first + n];
+      w.transmittance *= 1.f - opacity_[n];
+    }
+  }
+
+  const RenderArgs& a_;
+  const Net &sigma_, &color_;
+  const i64 encoded_rows_, geometry_, width_;
+  std::vector<int16_t> pieces_;
+  std::vector<float> features_, soa_, encoded_, activations_;
+  std::vector<Walker> walkers_;
+  std::vector<size_t> owner_;
+  alignas(64) float distances_[kChunk * kTile], deltas_[kChunk * kTile];
+  alignas(64) float density_[kTile], opacity_[kTile], colors_[3 * kTile];
+};
+
+}  // namespace
+
+HA_API void ha_render(const RenderArgs* args) {
+  const RenderArgs& a = *args;
+  const Net sigma_net(a.sigma_net, false, a.bands * a.bands), color_net(a.color_net, false);
+#pragma omp parallel
+  {
+    Renderer renderer(a, sigma_net, color_net);
+#pragma omp for schedule(dynamic, 1)
+    for (i64 block = 0; block < ceil_div(a.rays.rays, kBlock); ++block)
+      renderer.block(block * kBlock, std::min(a.rays.rays, (block + 1) * kBlock));
+  }
+}
+
+}  // namespace ha

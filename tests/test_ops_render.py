@@ -1,0 +1,98 @@
+"""Rendering in one call: the native kernel against sampling, field and compositing one after the other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from headavatar import ops
+from headavatar.ops.native import library
+
+needs_native = pytest.mark.skipif(library.load().handle is None, reason="the native library is not built")
+SPEC = ops.HashGridSpec(levels=6, features=2, log2_table=10, base_resolution=4, finest_resolution=48)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    seed = torch.seed() % 2**31
+    print(f"seed {seed}")
+    return torch.Generator().manual_seed(seed)
+
+
+def scene(generator, rays, bands, *, geometry=15, spec=SPEC, density=30.0):
+    """Rays towards a box around the origin, and a field of random tables and networks."""
+    matrix = lambda i, o: torch.randn(o, i, generator=generator) * (2 / i) ** 0.5  # noqa: E731
+    origins = torch.randn(rays, 3, generator=generator) * 0.05 + torch.tensor([0.0, 0.0, 2.0])
+    targets = torch.rand(rays, 3, generator=generator) * 1.4 - 0.7
+    box = {"low": torch.full((3,), -0.5), "high": torch.full((3,), 0.5)}
+    return (
+        origins, torch.nn.functional.normalize(targets - origins, dim=-1), torch.ones(rays), torch.full((rays,), 3.0),
+        torch.randn(spec.parameters, generator=generator), [matrix(spec.width, 64), matrix(64, 1 + geometry)],
+        [matrix(geometry + bands**2, 64), matrix(64, 3)], spec,
+    ), box | {"bands": bands, "density_scale": density}  # fmt: skip
+
+
+def both(arguments, named):
+    pictures = []
+    for name in ("native", "reference"):
+        with ops.backend.use(name):
+            pictures.append(ops.render_rays(*arguments, **named))
+    return pictures
+
+
+@needs_native
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("density", [0.3, 30.0, 3000.0])
+def test_pictures_agree(generator, bands, density):
+    arguments, named = scene(generator, 2500, bands, density=density)
+    grid = torch.rand(16, 16, 16, generator=generator) < 0.3
+    native, reference = both(arguments, named | {"samples": 9, "occupancy": grid, "min_step": 0.02})
+    assert 0 < float(reference.alpha.max()) < 1.0001 and float((reference.alpha == 0).float().mean()) > 0.05
+    # What is left behind a ray's end is below 1e-4; rounding may end it a sample earlier or later.
+    assert float((native.rgb - reference.rgb).abs().max()) < 3e-4
+    assert float((native.alpha - reference.alpha).abs().max()) < 3e-4
+    assert float((native.depth - reference.depth).abs().max()) < 1e-3
+    assert float((native.rgb - reference.rgb).abs().mean()) < 2e-6
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("rays", "samples", "probes", "side"), [(0, 4, 64, 8), (1, 1, 1, 3), (77, 50, 100, 7), (3000, 3, 13, 0)]
+)
+def test_any_number_of_rays_samples_and_probes(generator, rays, samples, probes, side):
+    arguments, named = scene(generator, rays, 4)
+    grid = torch.rand(side, side, side, generator=generator) < 0.6 if side else None
+    native, reference = both(arguments, named | {"samples": samples, "probes": probes, "occupancy": grid})
+    assert native.rgb.shape == (rays, 3)
+    if rays:
+        assert float((native.rgb - reference.rgb).abs().max()) < 3e-4
+        assert float((native.alpha - reference.alpha).abs().max()) < 3e-4
+
+
+@needs_native
+def test_the_picture_does_not_depend_on_the_number_of_threads_or_on_its_neighbors(generator):
+    arguments, named = scene(generator, 4000, 4)
+    grid = torch.rand(16, 16, 16, generator=generator) < 0.3
+    named |= {"samples": 10, "occupancy": grid}
+    before = torch.get_num_threads()
+    try:
+        pictures = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            pictures.append(ops.render_rays(*arguments, **named))
+    finally:
+        torch.set_num_threads(before)
+    part = ops.render_rays(*(t[1234:2345] for t in arguments[:4]), *arguments[4:], **named)
+    for picture in pictures[1:]:
+        assert torch.equal(picture.rgb, pictures[0].rgb) and torch.equal(picture.depth, pictures[0].depth)
+    assert torch.equal(part.rgb, pictures[0].rgb[1234:2345])
+
+
+def test_shapes_that_do_not_fit_are_refused(generator):
+    arguments, named = scene(generator, 10, 4)
+    with pytest.raises(ValueError, match="near"):
+        ops.render_rays(*arguments[:2], arguments[2][:5], *arguments[3:], samples=4, **named)
+    with pytest.raises(ValueError, match="layer"):
+        ops.render_rays(*arguments, samples=4, **(named | {"bands": 3}))
+    with pytest.raises(ValueError, match="cube"):
+        ops.render_rays(*arguments, samples=4, occupancy=torch.ones(2, 3, 2, dtype=torch.bool), **named)
