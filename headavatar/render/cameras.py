@@ -1,12 +1,51 @@
-"""Cameras that move around a head."""
+"""Cameras that move around a head, and heads that move before a camera."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headavatar.scene import Array, Camera
+from headavatar.head.rotations import axis_angle_to_matrix_np, matrix_to_axis_angle_np
+from headavatar.scene import Array, Camera, HeadParams
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture to be taken.
+
+    Attributes:
+        params: one frame (T = 1).
+        camera: what sees it.
+    """
+
+    params: HeadParams
+    camera: Camera
+
+    @property
+    def head_to_world(self) -> Array:
+        """(4, 4) where the head stands, metres."""
+        pose = np.eye(4)
+        pose[:3, :3] = axis_angle_to_matrix_np(np.asarray(self.params.rotation[0], np.float64))
+        pose[:3, 3] = self.params.translation[0]
+        return pose
+
+    def seen_by(self, camera: Camera) -> Shot:
+        """The same picture with the head moved instead of the camera.
+
+        A clip has one camera, so an avatar has learned what heads look like that turn before it: their shading, and
+        whatever else goes with the head's pose. To it, a view from elsewhere is most familiar as a turn of the head.
+
+        Args:
+            camera: the clip's, whose place is taken.
+        """
+        pose = np.linalg.inv(camera.world_to_camera) @ self.camera.world_to_camera @ self.head_to_world
+        moved = replace(
+            self.params,
+            rotation=matrix_to_axis_angle_np(pose[None, :3, :3]).astype(np.float32),
+            translation=pose[None, :3, 3].astype(np.float32),
+        )
+        return Shot(moved, replace(self.camera, world_to_camera=camera.world_to_camera))
 
 
 def around(camera: Camera, pivot: Array, yaw_rad: float, pitch_rad: float = 0.0) -> Camera:
@@ -44,3 +83,10 @@ def _about(axis: Array, angle_rad: float) -> Array:
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * cross @ cross
+
+
+def degrees_from(params: HeadParams, known: HeadParams) -> Array:
+    """(T,) how far each frame's rotation is from the nearest one among known frames, degrees."""
+    turns, others = (axis_angle_to_matrix_np(np.asarray(p.rotation, np.float64)) for p in (params, known))
+    cosine = (np.einsum("tij,kij->tk", turns, others) - 1) / 2
+    return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1, 1))).min(axis=1))

@@ -1,23 +1,26 @@
-"""What the three modes of `render` show, one picture after the other."""
+"""What the modes of `render` show, one picture after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
 from headavatar.errors import UsageError
+from headavatar.head.rotations import axis_angle_to_matrix_np
 from headavatar.methods.base import Avatar
 from headavatar.render import panels
 from headavatar.render.avatars import BACKGROUNDS, draw
-from headavatar.render.cameras import swing
-from headavatar.scene import ARKIT_NAMES, Array, Camera, Clip, HeadParams
+from headavatar.render.camera_files import in_world
+from headavatar.render.cameras import Shot, swing
+from headavatar.render.expressions import Handles
+from headavatar.scene import Array, Camera, Clip, HeadParams
 
-SWEEP_FRAMES = 9
-"""Pictures per expression: up, at the full for one, and down."""
+SWEEP_STEPS = 5
+"""Pictures per expression, from low to high."""
 
 ORBIT_FRAMES = 60
+SWING_FRAMES = 100
 
 HEAD_MIDDLE_M = np.array([0.0, 0.03, 0.04])
 """Head space: between the temples, what an orbit turns around."""
@@ -56,105 +59,103 @@ def self_pair(avatar: Avatar, clip: Clip, frame: int, camera: Camera, background
     Returns:
         truth and prediction, both (H, W, 3) uint8; what lies outside the real picture is background in both.
     """
+    return _beside(clip, frame, camera, draw(avatar, clip.params[frame], camera, background), background)
+
+
+def self_panel(clip: Clip, frame: int, camera: Camera, drawn: Array, method: str, background: str = "white") -> Array:
+    """Truth beside the avatar; a frame that fit never saw carries an orange border and the word.
+
+    Args:
+        frame, camera: as of `self_pair`.
+        drawn: (H, W, 3) uint8 the avatar of that frame.
+        method: named above it.
+    """
+    truth, predicted = _beside(clip, frame, camera, drawn, background)
+    if frame in clip.split.holdout:
+        return panels.side_by_side([
+            panels.caption(panels.bordered(truth, panels.HOLDOUT), "video, held out", panels.HOLDOUT),
+            panels.caption(panels.bordered(predicted, panels.HOLDOUT), "avatar, held out", panels.HOLDOUT),
+        ])  # fmt: skip
+    return panels.side_by_side([panels.caption(truth, "video"), panels.caption(predicted, f"avatar ({method})")])
+
+
+def _beside(clip: Clip, frame: int, camera: Camera, drawn: Array, background: str) -> tuple[Array, Array]:
     alpha = np.where(clip.valid, clip.mattes[frame], 0).astype(np.uint8)
     truth = panels.composite(clip.images[frame], alpha, BACKGROUNDS[background])
     truth = panels.resize(truth, camera.width, camera.height)
     seen = panels.resize(np.where(clip.valid, 255, 0).astype(np.uint8), camera.width, camera.height)
-    return truth, panels.composite(draw(avatar, clip.params[frame], camera, background), seen, BACKGROUNDS[background])
+    return truth, panels.composite(drawn, seen, BACKGROUNDS[background])
 
 
-def self_reenactment(
-    avatar: Avatar, clip: Clip, frames: range, camera: Camera, background: str = "white"
-) -> Iterator[Array]:
-    """Truth beside the avatar; frames that fit never saw carry an orange border and the word."""
-    holdout = set(clip.split.holdout.tolist())
-    for frame in frames:
-        truth, predicted = self_pair(avatar, clip, frame, camera, background)
-        pair = [panels.caption(truth, "video"), panels.caption(predicted, f"avatar ({avatar.method})")]
-        if frame in holdout:
-            pair = [
-                panels.caption(panels.bordered(truth, panels.HOLDOUT), "video, held out", panels.HOLDOUT),
-                panels.caption(panels.bordered(predicted, panels.HOLDOUT), "avatar, held out", panels.HOLDOUT),
-            ]
-        yield panels.side_by_side(pair)
-
-
-def orbit(
-    avatar: Avatar, rest: HeadParams, camera: Camera, degrees: float, background: str = "white"
-) -> Iterator[Array]:
-    """The resting head seen from a camera that swings around it.
-
-    Args:
-        rest: one frame (T = 1); it is turned to face the camera.
-        degrees: yaw to either side.
-    """
-    frontal = replace(rest, rotation=np.zeros((1, 3), np.float32))
-    pivot = rest.translation[0] + HEAD_MIDDLE_M
-    for view in swing(camera, pivot, ORBIT_FRAMES, degrees, degrees / 3):
-        yield draw(avatar, frontal, view, background)
-
-
-def sweep(
-    avatar: Avatar, rest: HeadParams, camera: Camera, background: str = "white"
-) -> Iterator[tuple[int, bool, Array]]:
-    """Every expression in turn, from rest to the most that training showed, and back.
+def orbit(rest: HeadParams, camera: Camera, degrees: float) -> list[Shot]:
+    """The resting head from a camera that goes around it on a flat ellipse.
 
     Args:
         rest: one frame (T = 1).
-    Yields:
-        position of the expression in `ARKIT_NAMES`, whether it is at its full, and the labeled picture.
+        camera: the clip's.
+        degrees: yaw to either side; a third of it up and down.
     """
-    top = np.asarray(avatar.expression_range[1])
-    middle = SWEEP_FRAMES // 2
-    rise = np.sin(np.pi / 2 * np.arange(middle + 1) / middle) ** 2
-    at_rest = draw(avatar, rest, camera, background)
-    for i, name in enumerate(ARKIT_NAMES):
-        start = float(rest.expression[0, i])
-        reach = max(float(top[i]) - start, 0.0)
-        pictures = []
-        for share in rise:
-            value = start + share * reach
-            moved = share * reach > 0
-            picture = draw(avatar, with_expression(rest, {name: value}), camera, background) if moved else at_rest
-            pictures.append(panels.caption(picture, f"{name} {value:.2f}"))
-        for k, picture in enumerate([*pictures, *pictures[-2::-1]]):  # the way down shows the way up again
-            yield i, k == middle, picture
+    return _turned(rest, camera, swing(camera, _middle(rest), ORBIT_FRAMES, degrees, degrees / 3))
 
 
-def parse_expression(text: str) -> dict[str, float]:
-    """Read "jawOpen=0.6,browInnerUp=1".
+def yaw_swing(rest: HeadParams, camera: Camera, degrees: float) -> list[Shot]:
+    """The resting head from a camera that swings to one side, to the other, and back, as the paper shows its heads.
 
-    Raises:
-        UsageError: a name is not one of ARKit's, or a value not a number in [0, 1].
+    Source:
+        NeRFBlendShape's novel views: ±15 degrees of yaw in 100 frames.
     """
-    import difflib
-
-    values: dict[str, float] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, number = part.partition("=")
-        name = name.strip()
-        if name not in ARKIT_NAMES:
-            near = difflib.get_close_matches(name, ARKIT_NAMES, n=1)
-            raise UsageError(
-                f"There is no expression called {name!r}.",
-                why="Expressions have ARKit's 52 names.",
-                fix=f"Did you mean {near[0]}?" if near else "For example --expression jawOpen=0.6.",
-            )
-        try:
-            value = float(number)
-        except ValueError:
-            value = float("nan")
-        if not 0.0 <= value <= 1.0:
-            raise UsageError(
-                f"{part!r} gives no number between 0 and 1.", why=f"{name} needs one.", fix=f"For example {name}=0.6."
-            )
-        values[name] = value
-    return values
+    return _turned(rest, camera, swing(camera, _middle(rest), SWING_FRAMES, degrees, 0.0))
 
 
-def with_expression(rest: HeadParams, values: dict[str, float]) -> HeadParams:
-    """The frame with some coefficients replaced."""
-    expression = np.array(rest.expression, np.float32, copy=True)
-    for name, value in values.items():
-        expression[:, ARKIT_NAMES.index(name)] = value
-    return replace(rest, expression=expression)
+def views(rest: HeadParams, camera: Camera, cameras: Sequence[Camera], in_head_space: bool) -> list[Shot]:
+    """The resting head from given cameras.
+
+    Args:
+        rest: one frame (T = 1).
+        camera: the clip's.
+        cameras: of the clip's world, or of head space.
+    """
+    pose = Shot(rest, camera).head_to_world
+    return _turned(rest, camera, [in_world(one, pose) if in_head_space else one for one in cameras])
+
+
+def _turned(rest: HeadParams, camera: Camera, seen: Sequence[Camera]) -> list[Shot]:
+    return [Shot(rest, view).seen_by(camera) for view in seen]
+
+
+def _middle(rest: HeadParams) -> Array:
+    pose = axis_angle_to_matrix_np(np.asarray(rest.rotation[0], np.float64))
+    return np.asarray(pose @ HEAD_MIDDLE_M + rest.translation[0])
+
+
+def expression_steps(
+    avatar: Avatar, handles: Handles, index: int, rest: HeadParams, camera: Camera, background: str = "white"
+) -> list[tuple[float, Array]]:
+    """One expression from the least to the most that training showed, the others at rest.
+
+    Args:
+        index: of the expression among `handles`.
+        rest: one frame (T = 1).
+    Returns:
+        `SWEEP_STEPS` values, and pictures (H, W, 3) uint8.
+    """
+    low, high = float(handles.low[index]), float(handles.high[index])
+    values = low + (high - low) * np.linspace(0.0, 1.0, SWEEP_STEPS)
+    name = handles.names[index]
+    return [(float(v), draw(avatar, handles.put(rest, {name: v}), camera, background)) for v in values]
+
+
+def there_and_back(name: str, steps: Sequence[tuple[float, Array]]) -> list[Array]:
+    """Captioned pictures of a sweep: up, and down again."""
+    up = [panels.caption(picture, f"{name} {value:.2f}") for value, picture in steps]
+    return [*up, *up[-2::-1]]
+
+
+def strip(name: str, steps: Sequence[tuple[float, Array]], width_px: int) -> Array:
+    """A sweep as a row of small pictures, lowest value first.
+
+    Args:
+        width_px: of each picture.
+    """
+    small = [panels.resize(p, width_px, round(p.shape[0] * width_px / p.shape[1])) for _, p in steps]
+    return panels.caption(panels.side_by_side(small), f"{name}  {steps[0][0]:.2f} to {steps[-1][0]:.2f}")

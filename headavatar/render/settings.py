@@ -15,24 +15,31 @@ class RenderSettings:
 
     avatar: str = setting("", "Avatar to render; may be left out where the workspace has only one.")
     mode: str = setting(
-        "all", "self: beside the real frames; orbit: from all around; sweep: every expression in turn.",
-        choices=("self", "orbit", "sweep", "all"),
+        "all", "self: beside the real frames; orbit: from all around; swing: yaw from side to side; sweep: every "
+        "expression in turn; still: one picture; views: from the cameras of a file; all: self, orbit and sweep.",
+        choices=("self", "orbit", "swing", "sweep", "still", "views", "all"),
     )  # fmt: skip
     frames: str = setting("", "Part of the clip for self, as A:B in usable frames, like 0:100; empty takes all.")
     size: int = setting(0, "Side of a rendered picture in pixels; 0 keeps the clip's.")
     background: str = setting("white", "Color behind the head.", choices=("white", "black", "gray", "green"))
-    orbit_deg: float = setting(15.0, "How far the orbit swings to either side, degrees.")
-    expression: str = setting("", "Also draw one still picture, as in jawOpen=0.6,browInnerUp=1.")
+    orbit_deg: float = setting(15.0, "How far orbit and swing go to either side, degrees.")
+    expression: str = setting("", "Face of still, orbit, swing and views, as in jawOpen=0.6,browInnerUp=1.")
+    cameras: str = setting("", "Cameras to see it from: a JSON file, ours or transforms.json.", changes_result=False)
+    maps: bool = setting(
+        False, "Depth and normals too: video, 16-bit PNG, and NPZ in metres, with a JSON of units and axes.",
+        added_later=True,
+    )  # fmt: skip
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"fast": {"mode": "self"}, "balanced": {}, "quality": {}}
 
 STAGE = StageSpec(
     name="render",
-    version=1,
+    version=2,
     settings=RenderSettings,
     run="headavatar.render.stage:run",
     upstream=("fit",),
     presets=PRESETS,
     instance="avatar",
+    inputs=lambda settings: (settings.cameras,),
 )

@@ -58,7 +58,7 @@ def normals_from_depth(depth: Array, alpha: Array, camera: Camera) -> Array:
         return np.zeros((height, width, 3), np.float32)
     reach = float(camera.K[0, 0]) * SMOOTH_M / float(np.median(depth[solid]))
     weight = solid.astype(np.float32)
-    smooth = depth.astype(np.float32)
+    smooth: Array = depth.astype(np.float32)
     if reach > 0.3:
         total = cv2.GaussianBlur(weight, (0, 0), reach)
         smooth = cv2.GaussianBlur(smooth * weight, (0, 0), reach) / np.maximum(total, 1e-6)
