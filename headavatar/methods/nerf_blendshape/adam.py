@@ -8,19 +8,21 @@ import torch
 
 
 class Adam:
-    """Adam without weight decay over tensors that hold gradients.
+    """Adam over tensors that hold gradients.
 
     Args:
         parameters: leaf tensors; gradients are switched on.
         betas, eps: as in the paper.
+        weight_decay: added to the gradients, times the parameters.
     Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1.
     """
 
     def __init__(
-        self, parameters: list[torch.Tensor], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-12
-    ) -> None:
+        self, parameters: list[torch.Tensor], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-12,
+        weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
         self.parameters = [p.requires_grad_() for p in parameters]
-        self.betas, self.eps = betas, eps
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.first = [torch.zeros_like(p) for p in parameters]
         self.second = [torch.zeros_like(p) for p in parameters]
         self.count = 0
@@ -33,6 +35,8 @@ class Adam:
         for parameter, first, second in zip(self.parameters, self.first, self.second, strict=True):
             if parameter.grad is None:
                 continue
+            if self.weight_decay:
+                parameter.grad.add_(parameter, alpha=self.weight_decay)
             first.lerp_(parameter.grad, 1 - b1)
             second.mul_(b2).addcmul_(parameter.grad, parameter.grad, value=1 - b2)
             scale = (second / (1 - b2**t)).sqrt_().add_(self.eps)

@@ -27,6 +27,7 @@ class TrainingPixels:
         mattes: (n, H·W) uint8.
         counted: (n, H·W) bool, false outside the picture and where clothes hide the head.
         rectangles: name → (n, 4) int64 x0, y0, x1, y1 with x1, y1 exclusive.
+        plate: (H·W, 3) uint8, the clip's background, white where it has none.
         width, height: of the frames.
     """
 
@@ -34,6 +35,7 @@ class TrainingPixels:
     mattes: torch.Tensor
     counted: torch.Tensor
     rectangles: dict[str, torch.Tensor]
+    plate: torch.Tensor
     width: int
     height: int
 
@@ -56,10 +58,12 @@ class TrainingPixels:
             "mouth": _rectangle(marks[:, MOUTH], 0.2, heads, width, height),
             "eyes": _rectangle(marks[:, EYES], 0.1, heads, width, height),
         }
+        plate = np.full((height, width, 3), 255, np.uint8) if clip.background is None else clip.background
         return TrainingPixels(
             torch.from_numpy(colors).to(device), torch.from_numpy(mattes).to(device),
             torch.from_numpy(counted).to(device),
-            {name: torch.from_numpy(boxes) for name, boxes in rectangles.items()}, width, height,
+            {name: torch.from_numpy(boxes) for name, boxes in rectangles.items()},
+            torch.from_numpy(plate.reshape(-1, 3)).to(device), width, height,
         )  # fmt: skip
 
     def draw(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -74,6 +78,11 @@ class TrainingPixels:
             parts.append(y * self.width + x)
             start = stop
         return torch.cat(parts).to(self.colors.device)
+
+    def draw_evenly(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """(count,) flat pixel indices, anywhere in the picture."""
+        chosen = torch.randint(self.width * self.height, (count,), generator=generator)
+        return chosen.to(self.colors.device)
 
     def patch(self, frame: int, size: int, region: str, generator: torch.Generator) -> torch.Tensor:
         """(size²,) flat pixel indices of a square whose middle lies in one of the frame's rectangles."""

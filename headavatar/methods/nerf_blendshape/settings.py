@@ -26,24 +26,48 @@ class NerfBlendshapeSettings:
     geometry_features: int = option(15, "Features handed from the density network to the color network.")
     table_lr: float = option(1e-2, "Step size of the tables.")
     network_lr: float = option(2e-3, "Step size of the networks.")
-    final_lr: float = option(0.05, "Step sizes at the end, as a share of those at the start.")
+    final_lr: float = option(0.05, "Step sizes at the end, as a share of those at the start, where they fall smoothly.")
+    decay: str = option("smooth", "How step sizes fall: smoothly, or twice to a third.", choices=("smooth", "drops"))
+    weight_decay: float = option(0.0, "Weight decay of the networks.")
+    schedule: str = option(
+        "sharp", "What is minimized when: ours, or the published three phases.", choices=("sharp", "published")
+    )
     alpha_weight: float = option(0.5, "Weight of |alpha - matte|.")
     sparsity: float = option(1e-9, "Weight of the sum of the expression tables' absolute values.")
+    background: str = option(
+        "random", "What rays are composited over in training: random colors and white, or the clip's background.",
+        choices=("random", "plate"),
+    )  # fmt: skip
     random_background: float = option(0.5, "Share of rays composited over random colors instead of white.")
-    perceptual_weight: float = option(0.1, "Weight of LPIPS (AlexNet) on patches; 0 leaves it out.")
+    focus: bool = option(True, "Look more often at face, mouth and eyes than at the rest of the picture.")
+    perceptual_weight: float = option(0.1, "Weight of LPIPS on patches; 0 leaves it out.")
+    perceptual_network: str = option("alex", "Network of that LPIPS.", choices=("alex", "vgg"))
     perceptual_from: float = option(0.5, "Share of the steps after which patches join.")
     patch: int = option(64, "Edge of a patch, pixels.")
     pose_tables: bool = option(True, "Give the head's rotation and place tables of their own, for neck and light.")
     shell_m: float = option(0.012, "How far the head may stand off the tracked face, metres.")
     hair_m: float = option(0.07, "How far hair may stand off the tracked scalp, metres.")
-    grid: int = option(128, "Voxels along an edge of the occupancy grid.", choices=(64, 96, 128, 160, 192))
+    grid: int = option(128, "Voxels along an edge of the occupancy grid.", choices=(64, 96, 128, 129, 160, 192))
+    volume: str = option(
+        "sight", "What cuts the occupancy grid: what rays saw, or the density under every expression, as published.",
+        choices=("sight", "density"),
+    )  # fmt: skip
+    spacing_mm: float = option(2.5, "Samples on a ray need not lie closer than this, millimetres.")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"steps": 500},
     "balanced": {},
     "quality": {"steps": 6000, "samples": 14, "log2_table": 15},
+    "paper": {
+        "steps": 30000, "rays": 2048, "frames_per_step": 2, "samples": 48, "spacing_mm": 1.0,
+        "levels": 16, "features": 4, "finest_resolution": 1024, "sigma_layers": 4, "geometry_features": 64,
+        "table_lr": 1e-3, "network_lr": 1e-3,
+        "decay": "drops", "weight_decay": 1e-6, "schedule": "published", "sparsity": 2.2e-8, "background": "plate",
+        "focus": False, "perceptual_network": "vgg", "pose_tables": False, "grid": 129, "volume": "density",
+    },
 }
+"""`paper` is the published configuration, on ARKit's expressions and within the voxels that mattes allow."""
 
 SPEC = MethodSpec(
     name="nerf-blendshape",
@@ -53,6 +77,6 @@ SPEC = MethodSpec(
     presets=PRESETS,
     trainer="headavatar.methods.nerf_blendshape.trainer:NerfBlendshapeTrainer",
     avatar="headavatar.methods.nerf_blendshape.avatar:NerfBlendshapeAvatar",
-    models=lambda settings: ("lpips_alex",) if settings.perceptual_weight > 0 else (),
+    models=lambda settings: (f"lpips_{settings.perceptual_network}",) if settings.perceptual_weight > 0 else (),
     source="Gao et al., Reconstructing Personalized Semantic Facial NeRF Models From Monocular Video, 2022",
 )

@@ -16,7 +16,9 @@ from . import occupancy
 from .adam import Adam
 from .avatar import NerfBlendshapeAvatar
 from .conditioning import Conditioning
+from .density_grid import DensityGrid
 from .field import Field
+from .losses import Phase, phase_at, phases_of, rate_at
 from .marching import shade
 from .pixels import TrainingPixels
 from .rays import RayFrames
@@ -24,6 +26,8 @@ from .settings import NerfBlendshapeSettings
 
 CUTS = ((0.06, 0.1, 3), (0.17, 0.25, 2), (0.42, 0.5, 1), (0.67, 0.75, 1))
 """Cuts of the occupancy grid to what rays see: shares of the steps from and up to which they look, margin in voxels."""
+REFRESHES = (1 / 30, *(k / 15 for k in range(1, 15)))
+"""Refreshes of the published occupancy grid, as shares of the steps."""
 CHIN = 152
 TORSO = 0.05
 """Mattes with this share of clothes are a person's, not a head's."""
@@ -52,14 +56,19 @@ class NerfBlendshapeTrainer:
         self.coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
         self.cube, hull = self._volume(clip, head)
         self.occupied = hull.to(device)
+        self.density_grid = DensityGrid(self.occupied) if settings.volume == "density" else None
         self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
         self.field = Field.fresh(self.conditioning.tables, settings, self._generator(-1), device)
         l1 = torch.full((self.conditioning.tables,), settings.sparsity)
         l1[0] = 0.0  # the neutral table is free
         self.tables_optimizer = ops.RankOneAdam(self.field.tables, settings.table_lr, l1=l1)
-        self.networks_optimizer = Adam(self.field.sigma_weights + self.field.color_weights)
-        self.perceptual = Lpips("alex", device) if settings.perceptual_weight > 0 else None
+        self.networks_optimizer = Adam(
+            self.field.sigma_weights + self.field.color_weights, weight_decay=settings.weight_decay
+        )
+        self.phases = phases_of(settings)
+        wanted = any(phase.perceptual > 0 for phase in self.phases)
+        self.perceptual = Lpips(settings.perceptual_network, device) if wanted else None
         self.about: dict[str, Any] = {
             "name": name, "head_model": str(getattr(head, "name", "")), "identity": params.identity,
             "settings": asdict(settings),
@@ -106,22 +115,22 @@ class NerfBlendshapeTrainer:
         self._cut(index)
         generator = self._generator(index)
         frames = self._frames_of(index)
-        with_patch = self.perceptual is not None and progress >= settings.perceptual_from
+        phase = phase_at(self.phases, progress)
         chosen, patch = [], 0
         for place, frame in enumerate(frames):
             count = settings.rays // len(frames)
-            if with_patch and place == 0:
-                region = ("mouth", "face", "eyes", "head")[index % 4]
-                pixels = self.pixels.patch(frame, settings.patch, region, generator)
+            if phase.patch and place == 0:
+                region = phase.regions[index % len(phase.regions)]
+                pixels = self.pixels.patch(frame, phase.patch, region, generator)
                 patch = len(pixels)
-                pixels = torch.cat([pixels, self.pixels.draw(frame, max(0, count - patch), generator)])
+                pixels = torch.cat([pixels, self._scattered(frame, max(0, count - patch), generator)])
             else:
-                pixels = self.pixels.draw(frame, count, generator)
+                pixels = self._scattered(frame, count, generator)
             chosen.append(pixels)
-        loss, figures, blended = self._loss(index, frames, chosen, patch, generator)
+        loss, figures, blended = self._loss(index, phase, frames, chosen, patch, generator)
         loss.backward()
 
-        rate = settings.final_lr ** max(0.0, (progress - 0.25) / 0.75)
+        rate = rate_at(settings.decay, settings.final_lr, progress)
         assert blended.grad is not None
         self.tables_optimizer.step(
             [(self.coefficients[f], blended.grad[b]) for b, f in enumerate(frames)], settings.table_lr * rate
@@ -129,16 +138,23 @@ class NerfBlendshapeTrainer:
         self.networks_optimizer.step(settings.network_lr * rate)
         return figures
 
+    def _scattered(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
+        if self.settings.focus:
+            return self.pixels.draw(frame, count, generator)
+        return self.pixels.draw_evenly(count, generator)
+
     def _loss(
-        self, index: int, frames: list[int], chosen: list[torch.Tensor], patch: int, generator: torch.Generator
-    ) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:
+        self, index: int, phase: Phase, frames: list[int], chosen: list[torch.Tensor], patch: int,
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:  # fmt: skip
         settings = self.settings
         rays = [self.frames.rays(f, pixels, self.pixels.width) for f, pixels in zip(frames, chosen, strict=True)]
         origins, directions = (torch.cat([ray[i] for ray in rays]) for i in range(2))
         blended = ops.blend_tables(self.coefficients[frames], self.field.tables).requires_grad_()
         picture = shade(
             self.field, blended, origins, directions, [len(p) for p in chosen], self.occupied,
-            samples=settings.samples, cube_side=self.cube.side, jitter=(self.seed, index),
+            samples=settings.samples, cube_side=self.cube.side, spacing_m=settings.spacing_mm / 1000,
+            jitter=(self.seed, index),
         )  # fmt: skip
 
         counts = torch.cat([self.pixels.counted[f, p] for f, p in zip(frames, chosen, strict=True)]).float()
@@ -146,22 +162,24 @@ class NerfBlendshapeTrainer:
             self.sight.add(picture.positions, picture.weights * counts[picture.ray_index.long()])
         color = torch.cat([self.pixels.colors[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
         matte = torch.cat([self.pixels.mattes[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
-        random = torch.rand(len(color), 4, generator=generator).to(self.device)
-        background = torch.where(random[:, 3:] < settings.random_background, random[:, :3], 1.0)
-        background[:patch] = 1.0
+        background = self._background(torch.cat(chosen), generator)
+        if settings.background == "random":
+            background[:patch] = 1.0
         target = matte[:, None] * color + (1 - matte[:, None]) * background
         result = picture.rgb + (1 - picture.alpha[:, None]) * background
 
-        color_loss = ((result - target).abs().mean(1) * counts).mean()
-        alpha_loss = ((picture.alpha - matte).abs() * counts).mean()
-        loss = color_loss + settings.alpha_weight * alpha_loss
+        weights = counts.clone()
+        weights[:patch] *= phase.patch_color
+        loss = ((result - target).abs().mean(1) * weights).mean()
+        if phase.alpha > 0:
+            loss = loss + phase.alpha * ((picture.alpha - matte).abs() * counts).mean()
         if patch and self.perceptual is not None:
             side = int(round(patch**0.5))
             mask = counts[:patch, None]
             seen, wanted = (
                 (image[:patch] * mask).reshape(1, side, side, 3).permute(0, 3, 1, 2) for image in (result, target)
             )
-            loss = loss + settings.perceptual_weight * self.perceptual(seen, wanted).mean()
+            loss = loss + phase.perceptual * self.perceptual(seen, wanted).mean()
         error = float((((result - target).detach() ** 2).mean(1) * counts).sum() / counts.sum().clamp_min(1))
         figures = {
             "loss": float(loss.detach()), "train_psnr": float(-10 * np.log10(max(error, 1e-10))),
@@ -169,9 +187,24 @@ class NerfBlendshapeTrainer:
         }  # fmt: skip
         return loss, figures, blended
 
+    def _background(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """(R, 3) colors behind the rays of a step."""
+        if self.settings.background == "plate":
+            return self.pixels.plate[pixels].float() / 255
+        random = torch.rand(len(pixels), 4, generator=generator).to(self.device)
+        return torch.where(random[:, 3:] < self.settings.random_background, random[:, :3], 1.0)
+
     def _cut(self, index: int) -> None:
-        """Start looking where a look begins, and cut the occupancy grid where it ends."""
+        """Start looking where a look begins, and cut the occupancy grid where it ends or a refresh is due."""
         self.looking = False
+        if self.density_grid is not None:
+            if index in {int(share * self.settings.steps) for share in REFRESHES}:
+                extremes = torch.eye(self.conditioning.tables)[: 1 + len(self.conditioning.active)]
+                extremes[:, 0] = 1.0
+                self.occupied = self.density_grid.refresh(
+                    self.field, extremes.to(self.device), self._generator(-3 - index)
+                )
+            return
         for first, last, margin in CUTS:
             begin, end = int(first * self.settings.steps), int(last * self.settings.steps)
             if begin <= index < end:
@@ -185,6 +218,8 @@ class NerfBlendshapeTrainer:
         named = {f"field.{name}": tensor for name, tensor in self.field.state().items()}
         named |= {f"tables_optimizer.{name}": tensor for name, tensor in self.tables_optimizer.state_dict().items()}
         named |= {f"networks_optimizer.{name}": tensor for name, tensor in self.networks_optimizer.state().items()}
+        if self.density_grid is not None:
+            named["density_grid"] = self.density_grid.density
         return named | {"occupied": self.occupied, "sight": self.sight.weight}
 
     @torch.no_grad()
@@ -200,6 +235,8 @@ class NerfBlendshapeTrainer:
         self.networks_optimizer.load_state(part("networks_optimizer."))
         self.occupied = state["occupied"].to(self.device)
         self.sight.weight.copy_(state["sight"])
+        if self.density_grid is not None:
+            self.density_grid.density.copy_(state["density_grid"])
 
     def avatar(self) -> NerfBlendshapeAvatar:
         """The avatar as it stands; shares its tensors with the trainer."""
@@ -207,6 +244,7 @@ class NerfBlendshapeTrainer:
         return NerfBlendshapeAvatar(
             name=self.about["name"], head_model=self.about["head_model"], identity=identity, field=self.field,
             conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
+            spacing_m=self.settings.spacing_mm / 1000,
             settings=self.about["settings"],
         )  # fmt: skip
 
