@@ -42,6 +42,7 @@ from headavatar.ops.optimizer import RankOneAdam
 from headavatar.ops.raster import Fragments, interpolate, rasterize
 from headavatar.ops.rendering import render_rays
 from headavatar.ops.sampling import RaySamples, sample_rays
+from headavatar.ops.warping import refine, spread, warp_points
 
 __all__ = [
     "Composite",
@@ -57,7 +58,10 @@ __all__ = [
     "interpolate",
     "nerf_field",
     "rasterize",
+    "refine",
     "render_rays",
     "sample_rays",
     "spherical_harmonics",
+    "spread",
+    "warp_points",
 ]

@@ -1,12 +1,12 @@
 """Which backend a kernel runs on: chosen here and nowhere else, forced by `use` or `HEADAVATAR_OPS`.
 
-"native" is the C++ library on CPU float32 tensors, "reference" plain torch on any device and dtype.
+"native" is the C++ library on CPU float32 tensors, "reference" plain torch on any device and dtype. On CUDA float32
+tensors "triton" is our own kernels; "tinycudann" is the same with its half-precision networks in place of ours.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 
 from headavatar.errors import EnvironmentFault, UsageError
+from headavatar.ops.cuda import available
 from headavatar.ops.native import library
 
-NAMES = ("native", "reference")
+NAMES = ("native", "reference", "triton", "tinycudann")
 ENVIRONMENT_VARIABLE = "HEADAVATAR_OPS"
 
 _forced: str | None = None
@@ -40,16 +41,20 @@ def current(device: str | torch.device = "cpu") -> str:
     Args:
         device: where the tensors are.
     Returns:
-        "native" or "reference".
+        one of `NAMES`.
     Raises:
         UsageError: the forced name is unknown.
-        EnvironmentFault: "native" is forced and the library is not there.
+        EnvironmentFault: what is forced is for this device and not there.
     """
     name = _requested()
     if name == "reference":
         return name
+    if torch.device(device).type == "cuda":
+        return _on_cuda(name)
     if torch.device(device).type != "cpu":
         return "reference"
+    if name == "triton" and available.interpreted():
+        return name
     state = library.load()
     if state.handle is not None:
         return "native"
@@ -62,12 +67,26 @@ def current(device: str | torch.device = "cpu") -> str:
     return "reference"
 
 
+def _on_cuda(name: str | None) -> str:
+    """What CUDA tensors use: the name asked for, or the best that is there."""
+    faults = {"tinycudann": available.tinycudann_fault(), "triton": available.triton_fault()}
+    if name in faults:
+        if faults[name]:
+            raise EnvironmentFault(
+                f"{name} was asked for and cannot run", why=faults[name], fix="see `headavatar doctor`"
+            )  # fmt: skip
+        return name
+    if name == "native":
+        return "reference"
+    return next((each for each, fault in faults.items() if not fault), "reference")
+
+
 @contextmanager
 def use(name: str) -> Iterator[None]:
     """Force a backend inside a `with` block.
 
     Args:
-        name: "native" or "reference".
+        name: one of `NAMES`.
     Raises:
         UsageError: the name is unknown.
     """
@@ -86,6 +105,19 @@ def is_native(*tensors: torch.Tensor) -> bool:
     if any(t.device.type != "cpu" or (t.is_floating_point() and t.dtype != torch.float32) for t in tensors):
         return False
     return current("cpu") == "native"
+
+
+def is_triton(*tensors: torch.Tensor) -> bool:
+    """Whether a call on these tensors goes to the Triton kernels: all on one card, floating ones float32.
+
+    In its interpreter (TRITON_INTERPRET=1) they take CPU tensors, where "triton" is forced.
+    """
+    device = tensors[0].device
+    if any(t.device != device or (t.is_floating_point() and t.dtype != torch.float32) for t in tensors):
+        return False
+    if device.type not in ("cpu", "cuda"):
+        return False
+    return current(device) in ("triton", "tinycudann")
 
 
 @dataclass(frozen=True)
@@ -114,23 +146,28 @@ def report() -> list[Part]:
         Parts, the ones in use first.
     """
     state = library.load()
-    cuda = torch.cuda.is_available()
+    here, there = current("cpu"), _on_cuda(None) if torch.cuda.is_available() else ""
+    if _requested() and there:
+        there = current("cuda")
     if state.handle is not None:
         detail = f"{library.isa()}, {state.handle.ha_threads()} threads"
-        native = Part("native kernels", True, _requested() != "reference", detail)
+        native = Part("native kernels", True, here == "native", detail)
     else:
         fix = "pip install --force-reinstall --no-deps headavatar, with g++ or clang installed"
         native = Part("native kernels", False, False, f"{state.reason}; fitting is 10 to 30 times slower", fix)
-    if cuda:
-        card = Part("CUDA", True, True, f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; torch reference")
+    if there:
+        name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+        card = Part("CUDA", True, True, f"{name}; runs on {there}, {UNTRIED}")
     elif torch.version.cuda is None:
         card = Part("CUDA", False, False, "this torch was built without CUDA", "see pytorch.org for the CUDA build")
     else:
         card = Part("CUDA", False, False, "no NVIDIA card or driver", "install the NVIDIA driver")
-    reference = Part("torch reference", True, not native.used, f"torch {torch.__version__}")
-    libraries = [_library(name, command, cuda) for name, command in _LIBRARIES.items()]
+    reference = Part("torch reference", True, "reference" in (here, there), f"torch {torch.__version__}")
+    libraries = [_library(name, command, there) for name, command in _LIBRARIES.items()]
     return [native, reference, card, *libraries]
 
+
+UNTRIED = "not yet run on a GPU"
 
 _LIBRARIES = {
     "tinycudann": "pip install --no-build-isolation 'setuptools<81' "
@@ -141,13 +178,22 @@ _LIBRARIES = {
 }
 
 
-def _library(name: str, command: str, cuda: bool) -> Part:
-    """Whether a GPU library imports; none of them is called yet: on CUDA the torch reference runs."""
-    if importlib.util.find_spec(name) is None:
-        why = "not installed" if cuda else "not installed; of use with an NVIDIA card only"
-        return Part(name, False, False, why, command)
-    try:
-        module = importlib.import_module(name)
-    except Exception as error:  # without a card tinycudann raises OSError, others what their loader meets
-        return Part(name, False, False, f"{type(error).__name__}: {str(error).splitlines()[0]}", command)
-    return Part(name, True, False, f"version {getattr(module, '__version__', 'unknown')}; not called by this version")
+_CALLED = {
+    "tinycudann": ("the field's networks, in half precision", ("tinycudann",)),
+    "triton": ("our own kernels of the radiance field", ("triton", "tinycudann")),
+}
+"""Of the libraries that calls go to: what runs on them, and under which backends."""
+
+
+def _library(name: str, command: str, there: str) -> Part:
+    """Whether a GPU library imports, and whether calls on CUDA tensors, whose backend is `there`, go to it."""
+    missing = available.missing(name)
+    if missing:
+        return Part(name, False, False, missing if there else f"{missing}; of use with an NVIDIA card only", command)
+    version = f"version {getattr(importlib.import_module(name), '__version__', 'unknown')}"
+    if name not in _CALLED:
+        return Part(name, True, False, f"{version}; not called by this version")
+    what, backends = _CALLED[name]
+    used = there in backends
+    idle = "" if used else "; of use with an NVIDIA card only" if not there else f"; not called: {there} is used"
+    return Part(name, True, used, f"{version}; {what}{idle}, {UNTRIED}")

@@ -48,6 +48,10 @@ def composite(sigma: Tensor, rgb: Tensor, deltas: Tensor, distances: Tensor, ray
     count = len(sigma)
     if rgb.shape != (count, 3) or deltas.shape != (count,) or distances.shape != (count,):
         raise ValueError(f"{count} densities, but colors {tuple(rgb.shape)} and deltas {tuple(deltas.shape)}")
+    if backend.is_triton(sigma, rgb, deltas, distances):
+        from headavatar.ops.cuda import rays as cuda
+
+        return Composite(*cuda.composite(sigma, rgb, deltas, distances, ray_offsets, STOP))
     if backend.is_native(sigma, rgb, deltas, distances, ray_offsets):
         return Composite(*native.composite(sigma, rgb, deltas, distances, ray_offsets, STOP))
     return Composite(*reference.composite(sigma, rgb, deltas, distances, ray_offsets, STOP))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from headavatar.ops.hashgrid import HashGridSpec, frames_of, runs_native
+from headavatar.ops import backend
+from headavatar.ops.hashgrid import HashGridSpec, batch_of, frames_of, runs_native, starts_of
 from headavatar.ops.mlp import check_layers
 from headavatar.ops.native import field as native
 from headavatar.ops.reference import field as reference
@@ -40,7 +41,8 @@ def nerf_field(
         sigma_weights: matrices (outputs, inputs) from spec.width to 1 + G.
         color_weights: matrices from G + D to 3.
         spec: the grid's layout.
-        frame_offsets: (B + 1,) int64: points frame_offsets[b] to frame_offsets[b + 1] use table b.
+        frame_offsets: (B + 1,) int64: points frame_offsets[b] to frame_offsets[b + 1] use table b. On a card the
+            last one may be less than N: what lies behind it has neither density nor gradients.
         density_shift: added before softplus; below 0 the volume starts transparent.
         density_scale: density per softplus, in units of 1 / (unit of the sample distances).
     Returns:
@@ -51,7 +53,7 @@ def nerf_field(
     Source:
         X. Gao et al. 2022, "Reconstructing Personalized Semantic Facial NeRF Models from Monocular Video", section 3.
     """
-    batch, offsets = frames_of(x, table, spec, frame_offsets)
+    batch = batch_of(x, table, spec, frame_offsets)
     check_layers(sigma_weights, spec.width)
     check_layers(color_weights, sigma_weights[-1].shape[0] - 1 + ray_features.shape[-1])
     if color_weights[-1].shape[0] != 3:
@@ -59,6 +61,14 @@ def nerf_field(
     if ray_index.shape != x.shape[:1]:
         raise ValueError(f"{tuple(ray_index.shape)} ray indices for {len(x)} points")
     tensors = (x, batch, ray_features, *sigma_weights, *color_weights)
+    if backend.is_triton(*tensors):
+        from headavatar.ops.cuda import field as cuda
+
+        return cuda.nerf_field(
+            x, batch, ray_features.detach(), ray_index, list(sigma_weights), list(color_weights), spec,
+            starts_of(x, batch, frame_offsets), density_shift, density_scale,
+        )  # fmt: skip
+    offsets = frames_of(x, batch, frame_offsets)
     run = native.nerf_field if runs_native(spec, *tensors) else reference.nerf_field
     return run(
         x, batch, ray_features.detach(), ray_index, list(sigma_weights), list(color_weights), spec, offsets,

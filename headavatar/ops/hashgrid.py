@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from headavatar.ops import backend
@@ -95,7 +96,12 @@ def blend_tables(weights: Tensor, tables: Tensor) -> Tensor:
     if tables.ndim != 2 or weights.ndim not in (1, 2) or weights.shape[-1] != len(tables):
         raise ValueError(f"weights {tuple(weights.shape)} do not fit tables {tuple(tables.shape)}")
     batch = weights if weights.ndim == 2 else weights[None]
-    blend = native.blend_tables if backend.is_native(weights, tables) else reference.blend_tables
+    if backend.is_triton(weights, tables):
+        from headavatar.ops.cuda import tables as cuda
+
+        blend = cuda.blend_tables
+    else:
+        blend = native.blend_tables if backend.is_native(weights, tables) else reference.blend_tables
     blended = blend(batch, tables)
     return blended if weights.ndim == 2 else blended[0]
 
@@ -107,15 +113,20 @@ def hash_encode(x: Tensor, table: Tensor, spec: HashGridSpec, *, frame_offsets: 
         x: (N, 3) points in [0, 1]; values outside are clamped.
         table: (P,), or (B, P) with `frame_offsets`.
         spec: the grid's layout.
-        frame_offsets: (B + 1,) int64: points frame_offsets[b] to frame_offsets[b + 1] use table b.
+        frame_offsets: (B + 1,) int64: points frame_offsets[b] to frame_offsets[b + 1] use table b. On a card the
+            last one may be less than N: what lies behind it is encoded as zeros.
     Returns:
         (N, levels * features); carries gradients to `table` and `x`.
     Raises:
         ValueError: shapes do not fit.
     """
-    batch, offsets = frames_of(x, table, spec, frame_offsets)
+    batch = batch_of(x, table, spec, frame_offsets)
+    if backend.is_triton(x, batch):
+        from headavatar.ops.cuda import hashgrid as cuda
+
+        return cuda.hash_encode(x, batch, spec, starts_of(x, batch, frame_offsets))
     encode = native.hash_encode if runs_native(spec, x, table) else reference.hash_encode
-    return encode(x, batch, spec, offsets)
+    return encode(x, batch, spec, frames_of(x, batch, frame_offsets))
 
 
 def runs_native(spec: HashGridSpec, *tensors: Tensor) -> bool:
@@ -123,14 +134,31 @@ def runs_native(spec: HashGridSpec, *tensors: Tensor) -> bool:
     return spec.features in native.FEATURES and backend.is_native(*tensors)
 
 
-def frames_of(x: Tensor, table: Tensor, spec: HashGridSpec, frame_offsets: Tensor | None) -> tuple[Tensor, list[int]]:
-    """The table as (B, P) and the frames' borders in x, checked."""
+def batch_of(x: Tensor, table: Tensor, spec: HashGridSpec, frame_offsets: Tensor | None) -> Tensor:
+    """The table as (B, P), its shape checked against the points' and the offsets'."""
     if x.ndim != 2 or x.shape[1] != 3:
         raise ValueError(f"points {tuple(x.shape)} are not (N, 3)")
     if table.shape[-1] != spec.parameters:
         raise ValueError(f"a table of {table.shape[-1]} parameters for a grid of {spec.parameters}")
     batch = table if table.ndim == 2 else table[None]
+    if (2 if frame_offsets is None else len(frame_offsets)) != len(batch) + 1:
+        raise ValueError(f"{len(batch)} tables for frame_offsets {frame_offsets}")
+    return batch
+
+
+def frames_of(x: Tensor, batch: Tensor, frame_offsets: Tensor | None) -> list[int]:
+    """The frames' borders in x, checked."""
     offsets = [0, len(x)] if frame_offsets is None else [int(k) for k in frame_offsets.tolist()]
-    if len(offsets) != len(batch) + 1 or offsets[0] != 0 or offsets[-1] != len(x) or sorted(offsets) != offsets:
+    if offsets[0] != 0 or offsets[-1] != len(x) or sorted(offsets) != offsets:
         raise ValueError(f"frame_offsets {offsets} do not cut {len(x)} points into {len(batch)} frames")
-    return batch, offsets
+    return offsets
+
+
+def starts_of(x: Tensor, batch: Tensor, frame_offsets: Tensor | None) -> Tensor:
+    """The frames' borders as the card's kernels take them: there, and unread, since reading them would wait for it."""
+    if frame_offsets is None:
+        # Two numbers made on the card: 0 and the number of points.
+        return torch.arange(0, 2 * max(len(x), 1), max(len(x), 1), device=x.device)
+    if frame_offsets.device.type == "cpu" != x.device.type:
+        frames_of(x, batch, frame_offsets)
+    return frame_offsets.to(x.device, torch.int64, non_blocking=True)

@@ -23,6 +23,10 @@ def fused_mlp(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         ValueError: shapes do not fit.
     """
     check_layers(weights, x.shape[-1])
+    if backend.is_triton(x, *weights):
+        from headavatar.ops.cuda import network as cuda
+
+        return cuda.fused_mlp(x, list(weights))
     if backend.is_native(x, *weights):
         return native.fused_mlp(x, list(weights))
     return reference.mlp(x, weights)

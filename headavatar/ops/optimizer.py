@@ -73,7 +73,12 @@ class RankOneAdam:
         if coefficients.shape[1] != len(self.tables) or any(g.shape != self.tables.shape[1:] for g in gradients):
             raise ValueError(f"coefficients (K,) and gradients (P,) do not fit tables {tuple(self.tables.shape)}")
         self.steps += 1
-        run = native.adam if backend.is_native(self.tables) else reference.adam
+        if backend.is_triton(self.tables):
+            from headavatar.ops.cuda import tables as cuda
+
+            run = cuda.adam
+        else:
+            run = native.adam if backend.is_native(self.tables) else reference.adam
         run(
             self.tables, self.first, self.second, coefficients, gradients, self.l1, self.steps,
             self.lr if lr is None else lr, self.betas, self.eps,

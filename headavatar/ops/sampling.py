@@ -16,6 +16,9 @@ from headavatar.ops.reference import sampling as reference
 class RaySamples:
     """N samples of R rays, ray after ray, front to back.
 
+    On a card N is the most that there can be, since how many there are is known there alone: the rows from
+    ray_offsets[-1] on are zeros and belong to no ray.
+
     Attributes:
         positions: (N, 3) in [0, 1], the box's units.
         distances: (N,) along the ray, in units of the direction's length.
@@ -74,10 +77,13 @@ def sample_rays(
         raise ValueError("a ray needs at least one sample, and 1 to 1024 probes")
     if occupancy is not None and (occupancy.ndim != 3 or len(set(occupancy.shape)) != 1):
         raise ValueError(f"an occupancy grid is a cube, not {tuple(occupancy.shape)}")
-    run = native.sample_rays if backend.is_native(origins, directions, near, far) else reference.sample_rays
+    if backend.is_triton(origins, directions, near, far):
+        from headavatar.ops.cuda import rays as cuda
+
+        run = cuda.sample_rays
+    else:
+        run = native.sample_rays if backend.is_native(origins, directions, near, far) else reference.sample_rays
+    low, high = (corner.to(origins, non_blocking=True) for corner in (low, high))
     return RaySamples(
-        *run(
-            origins, directions, near, far, samples, low.to(origins), high.to(origins), occupancy, probes, min_step,
-            seed, step, jitter,
-        )
-    )  # fmt: skip
+        *run(origins, directions, near, far, samples, low, high, occupancy, probes, min_step, seed, step, jitter)
+    )
