@@ -57,11 +57,23 @@ def random(coefficients: int, seed: int, fade: float = 1.0, density: float = 30.
     }  # fmt: skip
 
 
-def evaluate(model: dict[str, Tensor], weights: Array, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Density and color at points (N, 3) of the box [-0.06, 0.06]^3 for one frame's clamped coefficients."""
+def ball(pose: Array) -> Tensor:
+    """A density grid that is occupied in a ball before the middle of the box, as seen by the camera of a pose."""
+    eye = pose[[1, 2, 0], 3]
+    nodes = np.stack(np.meshgrid(*[np.linspace(-BOUND, BOUND, NODES)] * 3, indexing="ij"), -1)
+    return torch.from_numpy(
+        np.where(np.linalg.norm(nodes - 0.02 * eye / np.linalg.norm(eye), axis=-1) < 0.03, 8.0, 2.0)
+    )
+
+
+def blended(model: dict[str, Tensor], weights: Array) -> Tensor:
+    """One hash table for one frame's clamped coefficients."""
     whole = torch.cat([model["encoder.embeddings_mean"], model["encoder.embeddings"]])
-    blend = torch.tensor([1.0, *weights], dtype=torch.float64)
-    table = torch.einsum("k,kef->ef", blend, whole.double())
+    return torch.einsum("k,kef->ef", torch.tensor([1.0, *weights], dtype=torch.float64), whole.double())
+
+
+def evaluate(model: dict[str, Tensor], table: Tensor, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Density and color at points (N, 3) of the box [-0.06, 0.06]^3."""
     hidden = _encode(table, (points.double() + BOUND) / (2 * BOUND))
     for weight in _matrices(model["sigma_net.params"], (64, 64, 64, 64, 64, 80)):
         hidden, raw = torch.relu(hidden @ weight.T), hidden @ weight.T
@@ -92,14 +104,14 @@ def picture(
     near, far = torch.minimum(low, high).amax(1).clamp_min(0.05), torch.maximum(low, high).amin(1)
     length = (far - near).clamp_min(0) / steps
     light, color = torch.ones(len(directions)).double(), torch.zeros(len(directions), 3).double()
-    level = min(10.0, checkpoint["mean_density"])
+    level, table = min(10.0, checkpoint["mean_density"]), blended(model, weights)
     for step in range(steps):
         points = origin + (near + (step + 0.5) * length)[:, None] * directions
         node = torch.floor((points / BOUND + 1) / 2 * (NODES - 1) + 0.5).long().clamp(0, NODES - 1)
         there = (length > 0) & (model["density_grid"][node[:, 0], node[:, 1], node[:, 2]] > level)
         if not there.any():
             continue
-        sigma, rgb = evaluate(model, weights, points[there], directions[there])
+        sigma, rgb = evaluate(model, table, points[there], directions[there])
         passed = light[there] * torch.exp(-sigma * length[there])
         color[there] += (light[there] - passed)[:, None] * rgb
         light[there] = passed

@@ -63,7 +63,8 @@ def test_density_and_color_are_theirs_everywhere() -> None:
     points = torch.from_numpy(rng.uniform(-theirs.BOUND, theirs.BOUND, (count, 3)))
     directions = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(count, 3))), dim=1)
     weights = np.clip(params.recorded[0], around.low, around.high)  # type: ignore[index]
-    sigma, rgb = theirs.evaluate(checkpoint["model"], weights, points, directions)
+    model = checkpoint["model"]
+    sigma, rgb = theirs.evaluate(model, theirs.blended(model, weights), points, directions)
     head = np.linalg.inv(around.space)  # where these points are on our head
     ours = (points.numpy() / theirs.SCALE)[:, [2, 0, 1]] @ head[:3, :3].T + head[:3, 3]
     there = torch.from_numpy(avatar.cube.to_unit(ours)).float()
@@ -87,10 +88,7 @@ def test_a_picture_is_theirs() -> None:
     checkpoint, around = theirs.random(COEFFICIENTS, SEED, fade=0.6, density=200.0), surroundings(rng)
     params, camera = frame(rng)
     pose = pose_of(params, camera, around.space)
-    eye = pose[[1, 2, 0], 3]
-    nodes = np.stack(np.meshgrid(*[np.linspace(-theirs.BOUND, theirs.BOUND, theirs.NODES)] * 3, indexing="ij"), -1)
-    ball = np.linalg.norm(nodes - 0.02 * eye / np.linalg.norm(eye), axis=-1) < 0.03
-    checkpoint["model"]["density_grid"] = torch.from_numpy(np.where(ball, 8.0, 2.0))
+    checkpoint["model"]["density_grid"] = theirs.ball(pose)
     K = camera.K
     weights = np.clip(params.recorded[0], around.low, around.high)  # type: ignore[index]
     intrinsics = (K[0, 0], K[1, 1], K[0, 2] - 0.5, K[1, 2] - 0.5)

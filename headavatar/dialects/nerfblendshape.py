@@ -63,13 +63,14 @@ def read(folder: Path) -> Imported:
     files = tuple(found[_number(row, path)] for row in rows)
     masks = _masks(folder, files, notes)
     points = tuple(file.with_suffix(".lms") for file in files)
-    scale = float(table["scale"]) if "scale" in table and "center_m" in table else None  # written by our own export
+    space = None
+    if "head_to_space" in table:  # written by our own export
+        space = matrix(table["head_to_space"], (4, 4), "head_to_space", path)
     return Imported(
         dialect=NAME, pictures=files, camera=_camera(table, files[0], path),
-        poses=_poses(rows, path, 1.0 if scale is None else scale), native=_native(rows, path), held_out=held[kept],
+        poses=_poses(rows, path), native=_native(rows, path), held_out=held[kept],
         masks=masks, colored_masks=bool(masks), points=points if all(file.is_file() for file in points) else (),
-        coefficients=coefficients[np.flatnonzero(kept)], metric=scale is not None,
-        middle=None if scale is None else matrix(table["center_m"], (3,), "center_m", path), notes=tuple(notes),
+        coefficients=coefficients[np.flatnonzero(kept)], metric=False, space=space, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -135,8 +136,8 @@ def _camera(table: dict[str, Any], first: Path, path: Path) -> Camera:
     )  # fmt: skip
 
 
-def _poses(rows: list[dict[str, Any]], path: Path, scale: float) -> SkullPoses:
-    """Where the head is, its translations divided by `scale`."""
+def _poses(rows: list[dict[str, Any]], path: Path) -> SkullPoses:
+    """Where the head is."""
     to_world = np.stack([matrix(take(row, "transform_matrix", path), (4, 4), "transform_matrix", path) for row in rows])
     turn = to_world[:, :3, :3]
     off = np.abs(turn @ np.swapaxes(turn, 1, 2) - np.eye(3)).max(axis=(1, 2))
@@ -145,7 +146,6 @@ def _poses(rows: list[dict[str, Any]], path: Path, scale: float) -> SkullPoses:
             f"{path}: the transform_matrix of frame {rows[int(off.argmax())]['img_id']} is no rigid motion.",
             why="Its first three columns are not axes at right angles.", fix="Write the folder again.",
         )  # fmt: skip
-    to_world[:, :3, 3] /= scale
     still = SkullPoses.rigid(np.broadcast_to(np.eye(3), turn.shape), np.zeros((len(rows), 3)))
     return still.seen_by(OPENGL @ np.linalg.inv(to_world))
 
@@ -162,8 +162,8 @@ def _coefficients(
 ) -> Coefficients:
     names = tuple(str(name) for name in table.get("exp_names", ()))
     lengths = {len(value) if isinstance(value := take(row, "exp_ori", path), list) else 0 for row in rows}
-    count = len(names) or min(COEFFICIENTS, min(lengths))
-    if count == 0 or min(lengths) < count:
+    count = int(table.get("basis_num", min(COEFFICIENTS, min(lengths))))
+    if count <= 0 or min(lengths) < count or len(names) not in (0, count):
         raise InputError(
             f"{path} has frames with {min(lengths)} coefficients in exp_ori.",
             why=f"Others have {max(lengths)}; a list of numbers is needed, as long in every frame.",

@@ -110,7 +110,8 @@ class Imported:
         held_out: (T,) bool, the folder's own test frames.
         coefficients: its expressions in terms of a tracker whose head model nobody has, or nothing.
         metric: translations are metres; else in a unit that is only the same for all frames.
-        middle: (3,) where the poses' head space starts in ours, metres, in which it then is; None for another space.
+        space: (4, 4) from our head space, metres, to the poses' own, where our own export wrote the folder; turned,
+            shifted, and scaled where the poses are not `metric`. None for a space that nobody knows.
         notes: what a person should know, a line each.
     """
 
@@ -126,7 +127,7 @@ class Imported:
     points: tuple[Path, ...] = ()
     coefficients: Coefficients | None = None
     metric: bool = True
-    middle: Array | None = None
+    space: Array | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

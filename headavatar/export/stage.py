@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from headavatar import __version__
-from headavatar.export import others
+from headavatar.export import others, released
 from headavatar.export.glb import build_glb
 from headavatar.export.head_mesh import morph_mesh, tracked_animation
-from headavatar.export.nerf_dataset import write_dataset
+from headavatar.export.nerf_dataset import Expressed, space_of, write_dataset
 from headavatar.export.obj import write_obj
 from headavatar.export.settings import ExportSettings
 from headavatar.progress import RunContext
@@ -19,7 +19,7 @@ from headavatar.render.avatars import background_plate, draw, open_avatar
 from headavatar.render.neutral import neutral_frame
 from headavatar.render.sequences import frame_range
 from headavatar.render.stage import clip_fps, counted, sized, write_video
-from headavatar.scene import Array
+from headavatar.scene import Array, Clip
 from headavatar.workspace import Workspace, layout, load_clip, load_head
 
 TEXTURE = "track/texture.png"
@@ -105,18 +105,36 @@ def _mp4(workspace: Workspace, settings: ExportSettings, context: RunContext) ->
 
 
 def _nerfblendshape(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
-    clip, model = load_clip(workspace), load_head(workspace)
+    clip = load_clip(workspace)
     frames = frame_range(settings.frames, len(clip))
-    identity = torch.as_tensor(clip.params.identity)
-    points = model.vertices(identity, torch.zeros(1, len(model.expression_names)))[0].numpy()
     plate = background_plate(workspace, clip.camera)
     people = load_clip(workspace, with_torso=True).mattes
+    weights = released.weights(workspace, settings.avatar, clip) if settings.avatar else None
+    space, expressed = weights.place if weights else _own_or_imported(workspace, clip)
+    files = ["exports/nerfblendshape/transforms.json"]
     with (
         workspace.replace_dir("exports/nerfblendshape") as folder,
         context.reporter.task("dataset", len(frames)) as task,
     ):
-        summary = write_dataset(folder, clip, people, frames, points, plate, task.advance)
-    return {"files": ["exports/nerfblendshape/transforms.json"], **summary}
+        about = weights.about if weights else ""
+        summary = write_dataset(folder, clip, people, frames, space, expressed, plate, about, task.advance)
+        if weights:
+            torch.save(weights.checkpoint, folder / weights.file)
+            files.append(f"exports/nerfblendshape/{weights.file}")
+    return {"files": files, **summary}
+
+
+def _own_or_imported(workspace: Workspace, clip: Clip) -> tuple[Array, Expressed]:
+    """Space and coefficients of a data set: those of the folder that the clip was imported from, or ours."""
+    tracked = workspace.read_npz(layout.PARAMS)
+    if "recorded_space" in tracked:
+        low, high = tracked["recorded_range"]
+        names = tuple(str(name) for name in tracked["recorded_names"])
+        return tracked["recorded_space"], Expressed(tracked["recorded"], low, high, names)
+    model = load_head(workspace)
+    identity = torch.as_tensor(clip.params.identity)
+    points = model.vertices(identity, torch.zeros(1, len(model.expression_names)))[0].numpy()
+    return space_of(points), Expressed.arkit(clip)
 
 
 def _others(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:

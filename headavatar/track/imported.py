@@ -95,9 +95,8 @@ def run(
     rows, found = matched(workspace, inputs, found)
     camera = cropped(found.camera, workspace.read_json(layout.VIDEO))
     known = native.understood(head, found)
-    done = keep(
-        "imported", lambda: fit(head, inputs, rows, camera, found.poses, known, found.metric, settings, reporter)
-    )
+    unit = 1.0 if found.metric else native.unit_m(found.space) if known and found.space is not None else None
+    done = keep("imported", lambda: fit(head, inputs, rows, camera, found.poses, known, unit, settings, reporter))
     person = Person(torch.from_numpy(done["identity"]), torch.from_numpy(done["offset"]), float(camera.K[0, 0]))
     motion = Motion(*(torch.from_numpy(done[key]) for key in ("rotation", "translation", "expression")))
     center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
@@ -150,7 +149,7 @@ def cropped(camera: Camera, video: dict[str, object]) -> Camera:
 
 def fit(
     head: HeadModel, inputs: Inputs, rows: Array, camera: Camera, poses: SkullPoses, known: Native | None,
-    metric: bool, settings: TrackSettings, reporter: Reporter,
+    unit: float | None, settings: TrackSettings, reporter: Reporter,
 ) -> dict[str, Array]:  # fmt: skip
     """Fit what the folder does not say: our head's place in its poses, identity and expressions.
 
@@ -160,7 +159,7 @@ def fit(
         camera: of the crop; its focal length is held.
         poses: of the T frames.
         known: what need not be fitted.
-        metric: the poses are in metres; else in a unit that is fitted too.
+        unit: of the poses, metres; where nobody knows it, it is fitted too.
     """
     model = LandmarkModel.of(head)
     seen = Observation.of(inputs.landmarks[rows], inputs.scores[rows], inputs.times_s[rows], camera)
@@ -170,7 +169,7 @@ def fit(
     start = initial_motion(model, whole.stranger(), seen)
     frames = keyframes(seen, candidates, start.rotation, settings.keyframes)
     keys = LandmarkFit(model, seen[frames], whole.weights, focal)
-    unit = 1.0 if metric else placement.unit_m(poses[frames.numpy()], start[frames])
+    unit = placement.unit_m(poses[frames.numpy()], start[frames]) if unit is None else unit
     poses = replace(poses, translation=unit * poses.translation)
     if known is None:
         person, placed = _placed(keys, start[frames], poses[frames.numpy()], reporter)

@@ -34,6 +34,11 @@ class Native:
     eyes: Array | None = None
 
 
+def unit_m(space: Array) -> float:
+    """Metres in the unit of a space, from its (4, 4) that takes our head space there."""
+    return float(np.cbrt(1 / np.linalg.det(space[:3, :3])))
+
+
 def understood(head: HeadModel, found: Imported) -> Native | None:
     """Take a folder's numbers as they are meant.
 
@@ -44,8 +49,9 @@ def understood(head: HeadModel, found: Imported) -> Native | None:
         None where the head model is another than the folder's.
     """
     native = found.native
-    if head.name == "embedded" and found.middle is not None:  # our own export, read back
-        placed = Placement(np.eye(3), 1.0, -found.middle[None])
+    if head.name == "embedded" and found.space is not None:  # our own export, read back
+        unit = unit_m(found.space)
+        placed = Placement(unit * found.space[:3, :3], 1.0, unit * found.space[None, :3, 3])
         known = torch.from_numpy(native["arkit"]).float() if "arkit" in native else None
         return Native(placed, expression=known)
     if head.name == "embedded" or str(added.native_arrays(head.name)["kind"]) != "flame":

@@ -121,10 +121,10 @@ def avatar_of(
     cube = _cube(around.space, READER_BOUND)
     scale = 2 * READER_BOUND / cube.side
     sigma = matrices(_tensor(model, "sigma_net.params"), SIGMA, "sigma_net")
-    networks = [[weight.to(device) for weight in weights] for weights in (sigma, color)]
+    sigma, color = ([weight.to(device) for weight in weights] for weights in (sigma, color))
     return NerfBlendshapeAvatar(
         name=name, head_model=head_model, identity=identity,
-        field=Field(SPEC, blended.to(device), *networks, scale, 0.0),
+        field=Field(SPEC, blended.to(device), sigma, color, scale, 0.0),
         conditioning=_conditioning(around, active), cube=cube,
         occupied=_occupied(_tensor(model, "density_grid"), checkpoint.get("mean_density")).to(device), samples=SAMPLES,
         spacing_m=SPACING * cube.side, settings={"released": "nerfblendshape", "coefficients": len(tables)},
