@@ -1,4 +1,4 @@
-"""A Wavefront OBJ of the head at rest, with UVs and texture."""
+"""A Wavefront OBJ of the tracked head, with UVs and texture."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ from pathlib import Path
 
 from headavatar.scene import Array
 
-README = """OBJ of the head at rest
-
-head.obj     metres, +y up, +z out of the face, +x to the subject's left; UV v up.
-head.mtl     names texture.png, the color seen in the video, light included.
-"""
-
 
 def write_obj(
-    folder: Path, positions: Array, uvs: Array, faces: Array, uv_faces: Array, texture_png: bytes | None
+    folder: Path, name: str, positions: Array, uvs: Array, faces: Array, uv_faces: Array, texture_png: bytes | None
 ) -> None:
-    """Write head.obj, head.mtl and texture.png.
+    """Write NAME.obj, head.mtl and texture.png.
 
     Args:
-        folder: existing.
+        folder: existing; several may share it, and their texture.
+        name: of the mesh.
         positions: (V, 3) metres.
         uvs: (U, 2) v up.
         faces, uv_faces: (F, 3) indices into positions and uvs, counterclockwise from outside.
         texture_png: the texture's file, or None.
     """
-    lines = ["# headavatar: metres, +y up, +z out of the face", "mtllib head.mtl", "o head"]
+    lines = ["# headavatar: metres, +y up, +z out of the face", "mtllib head.mtl", f"o {name}"]
     lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in positions.tolist()]
     lines += [f"vt {u:.6f} {v:.6f}" for u, v in uvs.tolist()]
     lines.append("usemtl skin")
@@ -33,10 +28,9 @@ def write_obj(
         "f " + " ".join(f"{v + 1}/{t + 1}" for v, t in zip(face, uv, strict=True))
         for face, uv in zip(faces.tolist(), uv_faces.tolist(), strict=True)
     ]
-    (folder / "head.obj").write_text("\n".join(lines) + "\n")
+    (folder / f"{name}.obj").write_text("\n".join(lines) + "\n")
     material = "newmtl skin\nKd 0.80 0.62 0.54\nKs 0 0 0\n"
     if texture_png is not None:
         (folder / "texture.png").write_bytes(texture_png)
         material = "newmtl skin\nKd 1 1 1\nKs 0 0 0\nmap_Kd texture.png\n"
     (folder / "head.mtl").write_text(material)
-    (folder / "README.txt").write_text(README)

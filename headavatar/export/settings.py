@@ -16,16 +16,30 @@ class ExportSettings:
     format: str = setting(
         "glb",
         "glb: mesh, 52 morph targets and animation for Blender, Unity, three.js; mp4: the avatar alone; "
-        "obj: the head at rest; nerfblendshape, vhap, insta and imavatar: those projects' dataset folders.",
-        choices=("glb", "mp4", "obj", "nerfblendshape", "vhap", "insta", "imavatar"),
+        "obj and ply: the head at rest or with an expression; nerfblendshape, vhap, insta and imavatar: those "
+        "projects' dataset folders.",
+        choices=("glb", "mp4", "obj", "ply", "nerfblendshape", "vhap", "insta", "imavatar"),
     )
     avatar: str = setting(
-        "", "Avatar for mp4; may be left out where the workspace has only one. Where nerfblendshape is given one, its "
-        "weights are written too.",
+        "", "Avatar for mp4 and ply; may be left out where the workspace has only one. Where nerfblendshape is given "
+        "one, its weights are written too.",
     )  # fmt: skip
     frames: str = setting("", "Part of the clip, as A:B in usable frames; empty takes all.")
     size: int = setting(0, "Side of an mp4's picture in pixels; 0 keeps the clip's.")
     background: str = setting("white", "Color behind an mp4's head.", choices=("white", "black", "gray", "green"))
+    mesh: str = setting(
+        "auto", "Surface of obj and ply: the avatar's own by marching cubes, or the tracked head model's; auto is the "
+        "avatar's for ply and the head's for obj.", choices=("auto", "avatar", "head"), added_later=True,
+    )  # fmt: skip
+    expression: str = setting("", "Face of obj and ply, as in jawOpen=0.6,browInnerUp=1.", added_later=True)
+    all_expressions: bool = setting(False, "A mesh for every expression too, in obj and ply.", added_later=True)
+    voxel_mm: float = setting(2.0, "How fine an avatar's mesh is, millimetres.", added_later=True)
+
+    @property
+    def of_avatar(self) -> bool:
+        """Whether an avatar is looked at, not only the tracking."""
+        own = self.mesh == "avatar" or (self.mesh == "auto" and self.format == "ply")
+        return self.format == "mp4" or (self.format in ("obj", "ply") and own)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"fast": {}, "balanced": {}, "quality": {}}
@@ -39,6 +53,6 @@ STAGE = StageSpec(
     presets=PRESETS,
     instance="format",
     needs=lambda settings: (
-        ("fit",) if settings.format == "mp4" or (settings.format == "nerfblendshape" and settings.avatar) else ()
+        ("fit",) if settings.of_avatar or (settings.format == "nerfblendshape" and settings.avatar) else ()
     ),
 )

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 
 from headavatar import __version__
-from headavatar.export import others, released
+from headavatar.export import others, released, surface
 from headavatar.export.glb import build_glb
 from headavatar.export.head_mesh import morph_mesh, tracked_animation
 from headavatar.export.nerf_dataset import Expressed, space_of, write_dataset
-from headavatar.export.obj import write_obj
 from headavatar.export.settings import ExportSettings
 from headavatar.progress import RunContext
 from headavatar.render.avatars import background_plate, draw, open_avatar
@@ -43,13 +42,14 @@ def run(workspace: Workspace, settings: ExportSettings, context: RunContext) -> 
     """Write one format.
 
     Args:
-        workspace: tracked; fitted too for mp4.
+        workspace: tracked; fitted too for what shows an avatar.
         settings: format and what goes in.
         context: progress and device.
     Returns:
         format, folder and files relative to the workspace, and what the format adds.
     """
-    write = {"glb": _glb, "mp4": _mp4, "nerfblendshape": _nerfblendshape, "obj": _obj}.get(settings.format, _others)
+    writers = {"glb": _glb, "mp4": _mp4, "nerfblendshape": _nerfblendshape, "obj": _mesh, "ply": _mesh}
+    write = writers.get(settings.format, _others)
     summary = write(workspace, settings, context)
     return {"format": settings.format, "folder": f"exports/{settings.format}", **summary}
 
@@ -77,14 +77,8 @@ def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) ->
     }  # fmt: skip
 
 
-def _obj(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
-    clip, model = load_clip(workspace), load_head(workspace)
-    identity = torch.as_tensor(clip.params.identity)
-    rest = model.vertices(identity, torch.zeros(1, len(model.expression_names)))[0].numpy()
-    with workspace.replace_dir("exports/obj") as folder:
-        write_obj(folder, rest, model.uvs.numpy(), model.faces.numpy(), model.uv_faces.numpy(), _texture(workspace))
-        files = sorted(f"exports/obj/{file.name}" for file in folder.iterdir())
-    return {"files": files, "vertices": len(rest)}
+def _mesh(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
+    return surface.export(workspace, settings, context, _texture(workspace))
 
 
 def _mp4(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:

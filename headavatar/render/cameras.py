@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headavatar.head.rotations import axis_angle_to_matrix_np, matrix_to_axis_angle_np
-from headavatar.scene import Array, Camera, HeadParams
+from headavatar.scene import Array, Camera, Clip, HeadParams
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,18 @@ def degrees_from(params: HeadParams, known: HeadParams) -> Array:
     turns, others = (axis_angle_to_matrix_np(np.asarray(p.rotation, np.float64)) for p in (params, known))
     cosine = (np.einsum("tij,kij->tk", turns, others) - 1) / 2
     return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1, 1))).min(axis=1))
+
+
+def seats(clip: Clip) -> Array:
+    """Where the clip's camera stood as the head saw it: in the middle, and far to each side, up and down.
+
+    Returns:
+        (N, 3) head space, metres, of frames that fit has seen.
+    """
+    poses = np.stack([Shot(clip.params[frame], clip.camera).head_to_world for frame in clip.split.train])
+    eyes = np.einsum("tji,tj->ti", poses[:, :3, :3], clip.camera.camera_to_world[:3, 3] - poses[:, :3, 3])
+    wanted = [np.median(eyes[:, :2], axis=0)]
+    for axis in (0, 1):
+        wanted += [np.where(np.arange(2) == axis, np.quantile(eyes[:, axis], q), wanted[0]) for q in (0.05, 0.95)]
+    nearest = {int(np.linalg.norm(eyes[:, :2] - place, axis=1).argmin()) for place in wanted}
+    return np.asarray(eyes[sorted(nearest)])
