@@ -14,6 +14,7 @@ from headavatar.ops.hashgrid import HashGridSpec, runs_native
 from headavatar.ops.mlp import check_layers
 from headavatar.ops.native import rendering as native
 from headavatar.ops.sampling import sample_rays
+from headavatar.ops.warping import nodes_of, warp_points
 
 
 @torch.no_grad()
@@ -36,6 +37,7 @@ def render_rays(
     min_step: float = 0.0,
     density_shift: float = -3.0,
     density_scale: float = 1.0,
+    warp: Tensor | None = None,
 ) -> Composite:
     """What rays of one frame see: `sample_rays` without jitter, `nerf_field` and `composite`, without gradients.
 
@@ -54,6 +56,7 @@ def render_rays(
         low, high, occupancy, probes, min_step: as in `sample_rays`.
         density_shift: as in `nerf_field`.
         density_scale: density per softplus, per unit of distance along the rays.
+        warp: (nodes³ · 4) displacements that samples are moved by before the field is asked, as in `warp_points`.
     Returns:
         Composite of the R rays, without gradients.
     Raises:
@@ -75,11 +78,14 @@ def render_rays(
     if color_weights[-1].shape[0] != 3:
         raise ValueError("the color network must end in 3")
     low, high = low.to(origins), high.to(origins)
-    if runs_native(spec, origins, directions, near, far, table, *sigma_weights, *color_weights):
+    nodes = 0 if warp is None else nodes_of(warp)
+    moved = () if warp is None else (warp,)
+    if runs_native(spec, origins, directions, near, far, table, *sigma_weights, *color_weights, *moved):
         return Composite(
             *native.render_rays(
                 origins, directions, near, far, table, list(sigma_weights), list(color_weights), spec, bands, samples,
                 low, high, occupancy, probes, min_step, density_shift, density_scale, STOP,
+                warp, nodes,
             )
         )  # fmt: skip
     found = sample_rays(
@@ -88,8 +94,9 @@ def render_rays(
     )  # fmt: skip
     # On a card the samples' tensors are longer than their number.
     ends = torch.stack((found.ray_offsets[0], found.ray_offsets[-1]))
+    positions = found.positions if warp is None else warp_points(found.positions, warp[None], ends)
     sigma, rgb = nerf_field(
-        found.positions, table[None], spherical_harmonics(directions, bands), found.ray_index, sigma_weights,
+        positions, table[None], spherical_harmonics(directions, bands), found.ray_index, sigma_weights,
         color_weights, spec, frame_offsets=ends, density_shift=density_shift, density_scale=density_scale,
     )  # fmt: skip
     return composite(sigma, rgb, found.deltas, found.distances, found.ray_offsets)

@@ -19,6 +19,8 @@ struct RenderArgs {
   float density_shift, density_scale;
   float stop;
   i64 bands;                 // of the spherical harmonics that the color network is given
+  const float* warp;         // (warp_nodes^3, 4) displacements of positions, or null
+  i64 warp_nodes;
   float *rgb, *alpha, *depth;  // (R, 3), (R,), (R,)
 };
 
@@ -119,11 +121,35 @@ class Renderer {
       const float t = w.probed.near + (float(pieces[which]) + (along - float(which))) * w.probed.piece;
       distances_[at] = t;
       deltas_[at] = share * w.probed.piece;
-      for (int d = 0; d < 3; ++d) {
-        const float x = (origin[d] + t * direction[d] - a_.rays.low[d]) / (a_.rays.high[d] - a_.rays.low[d]);
-        soa_[(at / kTile * 3 + d) * kTile + at % kTile] = x > 0.f ? std::min(x, 1.f) : 0.f;
-      }
+      float x[3];
+      for (int d = 0; d < 3; ++d)
+        x[d] = clamp01((origin[d] + t * direction[d] - a_.rays.low[d]) / (a_.rays.high[d] - a_.rays.low[d]));
+      if (a_.warp) move(x);
+      for (int d = 0; d < 3; ++d) soa_[(at / kTile * 3 + d) * kTile + at % kTile] = x[d];
     }
+  }
+
+  static float clamp01(float x) { return x > 0.f ? std::min(x, 1.f) : 0.f; }
+
+  // Adds the displacement that the warp's grid holds at a point.
+  void move(float* x) const {
+    const i64 nodes = a_.warp_nodes;
+    i64 cell[3];
+    float part[3];
+    for (int d = 0; d < 3; ++d) {
+      const float at = x[d] * float(nodes - 2) + 0.5f;
+      cell[d] = i64(at);
+      part[d] = at - float(cell[d]);
+    }
+    const float* corner = a_.warp + 4 * (cell[0] + nodes * (cell[1] + nodes * cell[2]));
+    float sum[4] = {};
+    for (int z = 0; z < 2; ++z)
+      for (int y = 0; y < 2; ++y) {
+        const float side = (z ? part[2] : 1.f - part[2]) * (y ? part[1] : 1.f - part[1]);
+        const float* row = corner + 4 * nodes * (y + nodes * z);
+        for (int c = 0; c < 4; ++c) sum[c] += side * ((1.f - part[0]) * row[c] + part[0] * row[4 + c]);
+      }
+    for (int d = 0; d < 3; ++d) x[d] = clamp01(x[d] + sum[d]);
   }
 
   // Densities and colors of a tile's points.

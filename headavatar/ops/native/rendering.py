@@ -21,12 +21,14 @@ def render_rays(
     origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, table: Tensor, sigma_weights: list[Tensor],
     color_weights: list[Tensor], spec: HashGridSpec, bands: int, samples: int, low: Tensor, high: Tensor,
     occupancy: Tensor | None, probes: int, min_step: float, shift: float, scale: float, stop: float,
+    warp: Tensor | None, nodes: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """`ops.render_rays`: color (R, 3), alpha (R,) and distance times alpha (R,)."""
     rays = len(origins)
     origins, directions, near, far = (t.detach().contiguous() for t in (origins, directions, near, far))
     low, high, table = low.contiguous(), high.contiguous(), table.detach().contiguous()
     weights = [w.detach().contiguous() for w in (*sigma_weights, *color_weights)]
+    warp = None if warp is None else warp.detach().contiguous()
     cells, side = cells_of(occupancy)
     color, alpha, depth = torch.empty(rays, 3), torch.empty(rays), torch.empty(rays)
     sigma_net, sigma_alive = net_args(weights[: len(sigma_weights)], None)
@@ -37,7 +39,7 @@ def render_rays(
     )  # fmt: skip
     args = RenderArgs(
         ray_args, grid_args(spec, origins, table[None], None), sigma_net, color_net, shift, scale, stop, bands,
-        address(color), address(alpha), address(depth),
+        address(warp), nodes, address(color), address(alpha), address(depth),
     )  # fmt: skip
     handle().ha_render(ctypes.byref(args))
     del sigma_alive, color_alive
