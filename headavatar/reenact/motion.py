@@ -41,6 +41,8 @@ class Motion:
     def arrays(self) -> dict[str, Array]:
         """What `read_motion` reads, for np.savez: names as in `HeadParams`, and `expression_names`."""
         values = {name: np.asarray(getattr(self.params, name), np.float32) for name in _ARRAYS}
+        if self.params.recorded is not None:
+            values["recorded"] = np.asarray(self.params.recorded, np.float32)
         return {
             **values,
             "identity": np.asarray(self.params.identity, np.float32),
@@ -85,10 +87,15 @@ def read_motion(path: str | Path) -> Motion:
                 fix="Write it as the arrays that `headavatar reenact` leaves beside its video.",
             )
         values[name] = value
+    recorded = data.get("recorded")
+    if recorded is not None and (recorded.ndim != 2 or len(recorded) != frames or not np.isfinite(recorded).all()):
+        raise InputError(f"{path}: recorded cannot be used.", why=f"It is {recorded.shape}, not ({frames}, C).")
     identity = np.asarray(data.get("identity", np.zeros(0)), np.float32)
     return Motion(
         name=path.stem,
-        params=HeadParams(identity=identity, **values),
+        params=HeadParams(
+            identity=identity, recorded=None if recorded is None else recorded.astype(np.float32), **values
+        ),
         times_s=np.asarray(data.get("times_s", np.arange(frames) / 30.0), np.float64),
         frame_idx=np.asarray(data.get("frame_idx", np.arange(frames)), np.int64),
         interpupil_m=float(data.get("interpupil_m", 0.063)),

@@ -19,6 +19,7 @@ from headavatar.reenact.settings import ReenactSettings
 from headavatar.reenact.transfer import smooth, transfer_absolute, transfer_relative
 from headavatar.render import panels
 from headavatar.render.avatars import background_plate, draw, open_avatar
+from headavatar.render.expressions import Handles
 from headavatar.render.neutral import neutral_frame, rest_of
 from headavatar.render.sequences import frame_range
 from headavatar.render.stage import clip_fps, counted, sized, write_video
@@ -133,7 +134,8 @@ def interpupil_m(head_model: str, identity: Array) -> float:
 
 def beyond_range(driven: HeadParams, avatar: Avatar) -> float:
     """Share of frames in which the driver asks for more of some expression than the avatar has seen, by over 0.1."""
-    over = driven.expression - np.asarray(avatar.expression_range[1])
+    handles = Handles.of(avatar)
+    over = handles.values(driven) - handles.high
     return float((over.max(axis=1) > 0.1).mean())
 
 

@@ -6,6 +6,7 @@ Relative transfer, the default: what the driver does away from the driver's rest
     lids         the gap's closing goes rest ↦ rest and closed ↦ closed, linear between; the blink makes up the rest
     rotations    R = R_t · (R_d⁻¹ · R_d(t))                   composed, as rotations do not subtract
     translation  x, y scaled by the inter-pupil distances' ratio, z by the depths' ratio
+    recorded     r = r_t + (r_d(t) - r_d), where the same other tracker gave both clips coefficients of its own
 
 Index d: the driver at rest; t: the target at rest. Identity, camera and texture are always the target's.
 
@@ -69,7 +70,16 @@ def transfer_relative(
         neck=_compose(moving.neck, driver_rest.neck, target_rest.neck),
         jaw=_compose(moving.jaw, driver_rest.jaw, target_rest.jaw),
         eyes=np.concatenate(eyes, axis=1),
+        recorded=_recorded(moving, driver_rest, target_rest),
     )
+
+
+def _recorded(moving: HeadParams, driver_rest: HeadParams, target_rest: HeadParams) -> Array | None:
+    """(T, C) coefficients of another tracker, where driver and target have as many."""
+    known = [params.recorded for params in (moving, driver_rest, target_rest)]
+    if any(values is None for values in known) or known[0].shape[1] != known[2].shape[1]:  # type: ignore[union-attr]
+        return None
+    return np.asarray(known[2] + (known[0] - known[1]), np.float32)  # type: ignore[operator]
 
 
 def smooth(params: HeadParams, sigma_frames: float) -> HeadParams:
@@ -100,6 +110,7 @@ def smooth(params: HeadParams, sigma_frames: float) -> HeadParams:
         params.identity, filtered(params.expression), filtered_rotation(params.rotation), filtered(params.translation),
         filtered_rotation(params.neck), filtered_rotation(params.jaw),
         np.concatenate([filtered_rotation(params.eyes[:, :3]), filtered_rotation(params.eyes[:, 3:])], axis=1),
+        None if params.recorded is None else filtered(params.recorded),
     )  # fmt: skip
 
 
