@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 def run_agreement(interpret: bool) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "HEADAVATAR_OPS")}
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", str(HERE / "triton_agreement.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "ignore", str(HERE / "triton_agreement.py")]
     environment |= {"TRITON_INTERPRET": "1"} if interpret else {}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=HERE.parent)
 
@@ -42,11 +42,13 @@ def test_on_a_card_every_kernel_agrees_with_the_reference():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def training_step() -> None:
-    """The calls of a step, with the balanced preset's grid and networks."""
-    spec = ops.HashGridSpec(levels=12, features=2, log2_table=14, base_resolution=16, finest_resolution=512)
+def training_step(levels: int, features: int, hidden: int, layers: int, geometry: int) -> None:
+    """The calls of a step with a grid and networks of these sizes."""
+    spec = ops.HashGridSpec(levels, features, log2_table=14, base_resolution=16, finest_resolution=512)
     matrix = lambda o, i: torch.randn(o, i).requires_grad_()  # noqa: E731
-    sigma_weights, color_weights = [matrix(64, 24), matrix(16, 64)], [matrix(64, 31), matrix(3, 64)]
+    sizes = [levels * features, *[hidden] * layers, 1 + geometry]
+    sigma_weights = [matrix(o, i) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+    color_weights = [matrix(hidden, geometry + 16), matrix(3, hidden)]
     origins, directions, corner = torch.randn(50, 3), torch.randn(50, 3), torch.ones(3)
     rays = ops.sample_rays(
         origins, directions, torch.zeros(50), torch.ones(50), 10, low=-corner, high=corner, min_step=0.1,
@@ -73,7 +75,16 @@ SHARED_MEMORY = 99 << 10
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-def test_every_launch_of_a_step_compiles(capability, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param((4, 2, 16, 1, 7), id="small"),
+        pytest.param((12, 2, 64, 1, 15), id="balanced", marks=pytest.mark.slow),
+        pytest.param((16, 4, 64, 4, 64), id="paper", marks=pytest.mark.slow),
+        pytest.param((16, 8, 128, 2, 100), id="widest", marks=pytest.mark.slow),
+    ],
+)
+def test_every_launch_of_a_step_compiles(sizes, capability, monkeypatch, tmp_path):
     if os.environ.get("TRITON_INTERPRET") == "1":
         pytest.skip("the interpreter is switched on")
     import triton
@@ -97,10 +108,11 @@ def test_every_launch_of_a_step_compiles(capability, monkeypatch, tmp_path):
             compiled[key] = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
     monkeypatch.setattr(jit.JITFunction, "run", compile_only)
     monkeypatch.setattr(available, "interpreted", lambda: True)  # sends tensors of this machine to the kernels
     with ops.backend.use("triton"):
-        training_step()
+        training_step(*sizes)
     assert {name for name, *_ in compiled} == KERNELS
     for (name, *_), kernel in compiled.items():
         assert len(kernel.asm["cubin"]) > 1000, name

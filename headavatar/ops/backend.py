@@ -139,6 +139,14 @@ class Part:
     fix: str = ""
 
 
+def _running(device: str) -> str:
+    """`current`, or "nothing" where calls would fail for want of what is forced."""
+    try:
+        return current(device)
+    except EnvironmentFault:
+        return "nothing"
+
+
 def report() -> list[Part]:
     """Every backend and every library that kernels can run on; imports them, so it takes a second.
 
@@ -146,9 +154,7 @@ def report() -> list[Part]:
         Parts, the ones in use first.
     """
     state = library.load()
-    here, there = current("cpu"), _on_cuda(None) if torch.cuda.is_available() else ""
-    if _requested() and there:
-        there = current("cuda")
+    here, there = _running("cpu"), _running("cuda") if torch.cuda.is_available() else ""
     if state.handle is not None:
         detail = f"{library.isa()}, {state.handle.ha_threads()} threads"
         native = Part("native kernels", True, here == "native", detail)

@@ -77,7 +77,7 @@ def render_rays(
     check_layers(color_weights, sigma_weights[-1].shape[0] - 1 + bands**2)
     if color_weights[-1].shape[0] != 3:
         raise ValueError("the color network must end in 3")
-    low, high = low.to(origins), high.to(origins)
+    low, high = (corner.to(origins, non_blocking=True) for corner in (low, high))
     nodes = 0 if warp is None else nodes_of(warp)
     moved = () if warp is None else (warp,)
     if runs_native(spec, origins, directions, near, far, table, *sigma_weights, *color_weights, *moved):

@@ -64,7 +64,8 @@ def spread(pos: Tensor, values: Tensor, nodes: int, prior: float = 0.1) -> Tenso
     place = pos.clamp(0, 1) * (nodes - 2) + 0.5
     cell = place.floor()
     part = place - cell
-    start = cell.long() @ torch.tensor([1, nodes, nodes * nodes], device=pos.device)
+    node = cell.long()
+    start = node[..., 0] + nodes * (node[..., 1] + nodes * node[..., 2])
     start = start + torch.arange(batch, device=pos.device)[:, None] * nodes**3
     padded = torch.cat([values, torch.ones_like(values[..., :1])], -1)
     total = torch.zeros(batch * nodes**3, CHANNELS, device=pos.device)

@@ -27,8 +27,10 @@ def moment(start, live, HALF: tl.constexpr):
     """Moments as float32; half ones are bfloat16 seen as 16-bit integers."""
     if HALF:
         bits = tl.load(start, mask=live, other=0).to(tl.uint16, bitcast=True).to(tl.uint32) << 16
-        return bits.to(tl.float32, bitcast=True)
-    return tl.load(start, mask=live, other=0.0)
+        value = bits.to(tl.float32, bitcast=True)
+    else:
+        value = tl.load(start, mask=live, other=0.0)
+    return value
 
 
 @triton.jit
