@@ -6,6 +6,7 @@ Written from what its sources and tiny-cuda-nn's say, with none of our kernels: 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ def offsets() -> list[int]:
     return [0, *np.cumsum(sizes).tolist()]
 
 
-def random(coefficients: int, seed: int, fade: float = 1.0, density: float = 30.0) -> dict[str, Any]:
-    """A checkpoint: `fade` scales every level against the one before, `density` the density network's output."""
+def random(coefficients: int, seed: int, fade: float = 1.0, density: float = 60.0) -> dict[str, Any]:
+    """A checkpoint: `fade` scales every level against the one before; `density` is how much densities differ."""
     rng = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -40,9 +41,8 @@ def random(coefficients: int, seed: int, fade: float = 1.0, density: float = 30.
         for level, (start, stop) in enumerate(zip(offsets()[:-1], offsets()[1:], strict=True))
     ])[:, None]  # fmt: skip
     sigma = [normal(64, 64) * (2 / 64) ** 0.5 for _ in range(4)] + [normal(80, 64) * (1 / 64) ** 0.5]
-    sigma[-1][0] *= density
     color = [normal(64, 80) * (2 / 80) ** 0.5, normal(16, 64) * (4 / 64) ** 0.5]
-    return {
+    made = {
         "epoch": 9, "global_step": 5000, "mean_count": 12345, "mean_density": 3.0, "stats": {"loss": [0.1]},
         "optimizer": {"state": {0: {"step": 1}}, "param_groups": [{"lr": 1e-3, "betas": (0.9, 0.99)}]},
         "model": {
@@ -55,6 +55,12 @@ def random(coefficients: int, seed: int, fade: float = 1.0, density: float = 30.
             "encoder_dir.params": torch.zeros(0),
         },
     }  # fmt: skip
+    model: Any = made["model"]
+    table, places = blended(model, [0.3] * coefficients), 0.03 * (2 * torch.rand(400, 3, generator=rng) - 1)
+    raw = evaluate(model, table, places, torch.eye(3)[[2] * 400])[2]
+    sigma[-1][0] *= density / raw.std() * (1 if raw.median() > 0 else -1)  # dense somewhere, for every seed
+    model["sigma_net.params"] = torch.cat([weight.reshape(-1) for weight in sigma])
+    return made
 
 
 def ball(pose: Array) -> Tensor:
@@ -66,21 +72,21 @@ def ball(pose: Array) -> Tensor:
     )
 
 
-def blended(model: dict[str, Tensor], weights: Array) -> Tensor:
+def blended(model: dict[str, Tensor], weights: Sequence[float] | Array) -> Tensor:
     """One hash table for one frame's clamped coefficients."""
     whole = torch.cat([model["encoder.embeddings_mean"], model["encoder.embeddings"]])
     return torch.einsum("k,kef->ef", torch.tensor([1.0, *weights], dtype=torch.float64), whole.double())
 
 
-def evaluate(model: dict[str, Tensor], table: Tensor, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Density and color at points (N, 3) of the box [-0.06, 0.06]^3."""
+def evaluate(model: dict[str, Tensor], table: Tensor, points: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
+    """Density, color and the first network's first output at points (N, 3) of the box [-0.06, 0.06]^3."""
     hidden = _encode(table, (points.double() + BOUND) / (2 * BOUND))
     for weight in _matrices(model["sigma_net.params"], (64, 64, 64, 64, 64, 80)):
         hidden, raw = torch.relu(hidden @ weight.T), hidden @ weight.T
     features = torch.cat([_harmonics(directions.double()), raw[:, 1:65]], 1)
     first, last = _matrices(model["color_net.params"], (80, 64, 16))
     color = torch.sigmoid(torch.relu(features @ first.T) @ last.T)[:, :3]
-    return torch.nn.functional.softplus(raw[:, 0]), color
+    return torch.nn.functional.softplus(raw[:, 0]), color, raw[:, 0]
 
 
 def picture(
@@ -111,7 +117,7 @@ def picture(
         there = (length > 0) & (model["density_grid"][node[:, 0], node[:, 1], node[:, 2]] > level)
         if not there.any():
             continue
-        sigma, rgb = evaluate(model, table, points[there], directions[there])
+        sigma, rgb, _ = evaluate(model, table, points[there], directions[there])
         passed = light[there] * torch.exp(-sigma * length[there])
         color[there] += (light[there] - passed)[:, None] * rgb
         light[there] = passed

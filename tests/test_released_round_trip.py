@@ -78,7 +78,7 @@ def test_data_set_and_weights_in_and_out(clip: synthetic.SyntheticClip, tmp_path
     np.testing.assert_allclose(loaded.params.recorded[7], original[7]["exp_ori"], atol=1e-6)
 
     frame, size = 7, 16
-    checkpoint = theirs.random(COEFFICIENTS, SEED, fade=0.6, density=200.0)
+    checkpoint = theirs.random(COEFFICIENTS, SEED, fade=0.6)
     checkpoint["model"]["density_grid"] = theirs.ball(pose(original[frame]))
     torch.save(checkpoint, tmp_path / "id1.pth.tar")
     avatar = bring(workspace, tmp_path / "id1.pth.tar", "hers")
