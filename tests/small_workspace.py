@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import trimesh
 
 from headavatar.head import load
 from headavatar.methods import registry
 from headavatar.methods.base import MethodSpec
-from headavatar.scene import ARKIT_NAMES, PARSING_CLASSES, Array, Camera, HeadParams, RenderOutput
+from headavatar.scene import ARKIT_NAMES, PARSING_CLASSES, Array, Camera, HeadParams, RenderOutput, Surface
 from headavatar.workspace import Workspace
 from headavatar.workspace.records import Output, Record, save_record
 
@@ -41,6 +42,13 @@ class PaintedAvatar:
         color = color_of(params)
         rgb = np.where(alpha[..., None] > 0, color, np.asarray(background)).astype(np.float32)
         return RenderOutput(rgb, alpha, alpha * np.float32(depth[0]))
+
+    def surface(self, params: HeadParams, seen_from: Array, voxel_m: float) -> Surface:
+        """A ball in the disc's color."""
+        ball = trimesh.creation.icosphere(subdivisions=2, radius=0.09)
+        assert (seen_from[:, 2] > 0.09).all() and 0 < voxel_m < 0.09
+        colors = np.tile(color_of(params), (len(ball.vertices), 1)).astype(np.float32)
+        return Surface(np.asarray(ball.vertices, np.float32), np.asarray(ball.faces, np.int64), colors)
 
     def save(self, folder: Path) -> None:
         (folder / "avatar.json").write_text(json.dumps({"method": self.method, "name": self.name}))

@@ -24,9 +24,10 @@ def read_cameras(path: Path) -> tuple[list[Camera], bool]:
 
     Two kinds are read. Ours: `K`, `width`, `height` and `world_to_camera`, one (4, 4) matrix or a list of them, OpenCV
     axes, in the clip's world. `transforms.json` as nerfstudio, instant-ngp and Blender's scripts write it:
-    `frames[].transform_matrix` from camera to world with OpenGL's axes; `w`, `h`, `fl_x`, `fl_y`, `cx`, `cy` (or `fx`,
-    `fy`, or `camera_angle_x`) for all frames or for each; its world is head space, in metres, or what `scale` and
-    `center_m` make of it, as in our own export. Either may say `"space": "head"` or `"world"` instead.
+    `frames[].transform_matrix` from camera to world with OpenGL's axes; `w`, `h`, `fl_x`, `fl_y`, `cx`, `cy` (or
+    `camera_angle_x`) for all frames or for each; its world is head space, in metres. Either may say `"space": "head"`
+    or `"world"` instead. NeRFBlendShape's spelling `fx`, `fy` goes with its pixels, whose first center is (0, 0), and
+    the `head_to_space` of our own such folders is undone.
 
     Returns:
         the cameras, and whether their world is head space.
@@ -42,7 +43,10 @@ def read_cameras(path: Path) -> tuple[list[Camera], bool]:
     space = about.get("space", "world" if "K" in about else "head")
     if space not in ("head", "world"):
         raise InputError(f"{path} is in {space!r} space.", why="Space is head or world.")
-    cameras = _ours(about, path) if "K" in about else _transforms(about, path)
+    try:
+        cameras = _ours(about, path) if "K" in about else _transforms(about, path)
+    except (TypeError, ValueError, np.linalg.LinAlgError) as error:
+        raise InputError(f"{path} holds no cameras.", why=str(error), fix=f"Cameras come as {_KNOWN}.") from error
     if not cameras:
         raise InputError(f"{path} holds no cameras.", why="Its list is empty.")
     return cameras, space == "head"
@@ -65,13 +69,13 @@ def _ours(about: Mapping[str, Any], path: Path) -> list[Camera]:
 
 
 def _transforms(about: Mapping[str, Any], path: Path) -> list[Camera]:
-    scale = float(about.get("scale", 1.0)) if "center_m" in about else 1.0
-    center = matrix(about.get("center_m", [0.0, 0.0, 0.0]), (3,), "center_m", path)
+    to_head = np.linalg.inv(matrix(about.get("head_to_space", np.eye(4)), (4, 4), "head_to_space", path))
+    unit = np.cbrt(np.linalg.det(to_head[:3, :3]))
     cameras = []
     for frame in about["frames"]:
         row = {**about, **frame}
-        pose = matrix(row.get("transform_matrix"), (4, 4), "transform_matrix", path)
-        pose[:3, 3] = pose[:3, 3] / scale + center
+        pose = to_head @ matrix(row.get("transform_matrix"), (4, 4), "transform_matrix", path)
+        pose[:3, :3] /= unit
         pose = np.linalg.inv(_rigid(pose, path) @ OPENGL_TO_OPENCV)
         width, height = _size(row, "w", path), _size(row, "h", path)
         cameras.append(Camera(_intrinsics(row, width, height, path), width, height, pose))
@@ -80,13 +84,16 @@ def _transforms(about: Mapping[str, Any], path: Path) -> list[Camera]:
 
 def _intrinsics(row: Mapping[str, Any], width: int, height: int, path: Path) -> Array:
     fx = row.get("fl_x", row.get("fx"))
+    shift = 0.5 if "fx" in row and "fl_x" not in row else 0.0
     if fx is None and "camera_angle_x" in row:
         fx = width / 2 / np.tan(float(row["camera_angle_x"]) / 2)
     fy = row.get("fl_y", row.get("fy", fx))
-    values = matrix([fx, fy, row.get("cx", width / 2), row.get("cy", height / 2)], (4,), "fl_x, fl_y, cx, cy", path)
+    values = matrix(
+        [fx, fy, row.get("cx", width / 2 - shift), row.get("cy", height / 2 - shift)], (4,), "fl_x, fl_y, cx, cy", path
+    )
     if min(values[:2]) <= 0:
         raise InputError(f"{path}: a focal length is not positive.", why=f"fl_x, fl_y are {values[0]}, {values[1]}.")
-    return np.array([[values[0], 0, values[2]], [0, values[1], values[3]], [0, 0, 1]])
+    return np.array([[values[0], 0, values[2] + shift], [0, values[1], values[3] + shift], [0, 0, 1]])
 
 
 def _size(row: Mapping[str, Any], key: str, path: Path) -> int:
