@@ -15,10 +15,11 @@ from ... import ops
 from ...errors import WorkspaceError
 from ...scene import Array, Camera, HeadParams, RenderOutput, Surface
 from .conditioning import Conditioning
-from .field import DENSITY_SCALE, DENSITY_SHIFT, Field
+from .field import DENSITY_SCALE, DENSITY_SHIFT, Field, Posed
 from .geometry import normals_from_depth, surface
 from .marching import SPACING_M, look
 from .rays import Cube, RayFrames, head_to_camera
+from .warp import Warp
 
 METHOD = "nerf-blendshape"
 FORMAT = 1
@@ -42,6 +43,7 @@ class NerfBlendshapeAvatar:
         cube, occupied: the part of head space that is modelled, and its voxels that hold something.
         samples: most samples on a ray.
         settings: those of the fit, for the record.
+        warp: where points of a posed head lie in the neutral one; None where tables do all.
         spacing_m: how close samples on a ray need to lie, metres.
     """
 
@@ -50,10 +52,12 @@ class NerfBlendshapeAvatar:
     def __init__(
         self, *, name: str, head_model: str, identity: Array, field: Field, conditioning: Conditioning, cube: Cube,
         occupied: torch.Tensor, samples: int, settings: dict[str, Any], spacing_m: float = SPACING_M,
+        warp: Warp | None = None,
     ) -> None:  # fmt: skip
         self.name, self.head_model, self.identity = name, head_model, np.asarray(identity, np.float32)
         self.field, self.conditioning, self.cube, self.occupied = field, conditioning, cube, occupied
         self.samples, self.spacing_m, self.settings = samples, spacing_m, settings
+        self.warp = warp
 
     @property
     def expression_range(self) -> tuple[Array, Array]:
@@ -81,8 +85,7 @@ class NerfBlendshapeAvatar:
         if len(params) != 1:
             raise ValueError(f"render takes the parameters of one frame, not of {len(params)}")
         device = self.occupied.device
-        coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
-        blended = ops.blend_tables(coefficients, self.field.tables)
+        posed = self._posed(params)
         frames = RayFrames.of(params, camera, self.cube, str(device))
         height, width = camera.height, camera.width
         rgb = torch.tensor(background, dtype=torch.float32, device=device).expand(height, width, 3).clone()
@@ -93,7 +96,7 @@ class NerfBlendshapeAvatar:
             part = slice(top, min(top + rows, y1)), slice(x0, x1)
             directions, length = frames.rectangle(0, x0, top, x1, part[0].stop)
             seen = look(
-                self.field, blended[0], frames.origins[0], directions.reshape(-1, 3), self.occupied,
+                self.field, posed, frames.origins[0], directions.reshape(-1, 3), self.occupied,
                 samples=self.samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
             )  # fmt: skip
             opacity, distance = seen.alpha.reshape(length.shape), seen.depth.reshape(length.shape)
@@ -109,9 +112,12 @@ class NerfBlendshapeAvatar:
 
     def surface(self, params: HeadParams, seen_from: Array, voxel_m: float = 0.002) -> Surface:
         """The skin of one frame's parameters as triangles; see `methods.HasSurface`."""
+        return surface(self.field, self._posed(params), self.cube, self.occupied, seen_from, voxel_m, self.samples)
+
+    def _posed(self, params: HeadParams) -> Posed:
         coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(self.occupied.device)
         blended = ops.blend_tables(coefficients, self.field.tables)
-        return surface(self.field, blended, self.cube, self.occupied, seen_from, voxel_m, self.samples)
+        return Posed(blended, self.warp.at(params, self.conditioning.clamped(params)) if self.warp else None)
 
     @cached_property
     def _occupied_box(self) -> Array | None:
@@ -143,6 +149,8 @@ class NerfBlendshapeAvatar:
         """Write avatar.json and model.safetensors into an existing folder."""
         folder = Path(folder)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.field.state().items()}
+        if self.warp is not None:
+            tensors |= {name: tensor.detach().cpu().contiguous() for name, tensor in self.warp.tensors().items()}
         tensors["occupied"] = self.occupied.cpu().to(torch.uint8)
         safetensors.torch.save_file(tensors, str(folder / "model.safetensors"))
         spec = self.field.spec
@@ -160,6 +168,7 @@ class NerfBlendshapeAvatar:
                 "levels": spec.levels, "features": spec.features, "log2_table": spec.log2_table,
                 "base_resolution": spec.base_resolution, "finest_resolution": spec.finest_resolution,
             },
+            "warp": self.warp.about() if self.warp is not None else None,
             "samples": self.samples, "spacing_m": self.spacing_m, "settings": self.settings,
         }  # fmt: skip
         (folder / "avatar.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -195,6 +204,7 @@ class NerfBlendshapeAvatar:
                 ),
                 occupied=occupied, samples=about["samples"],
                 spacing_m=about.get("spacing_m", SPACING_M), settings=about["settings"],
+                warp=Warp.from_files(tensors, about["warp"]) if about.get("warp") else None,
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise WorkspaceError(

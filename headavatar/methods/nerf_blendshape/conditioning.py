@@ -47,7 +47,7 @@ class Conditioning:
         """The conditioning that a training sequence allows: by its recorded coefficients where it has any."""
         expression = params.expression if params.recorded is None else params.recorded
         low, high = expression.min(0), expression.max(0)
-        pose = _pose(params) if pose_tables else np.zeros((len(params), 0), np.float32)
+        pose = pose_of(params) if pose_tables else np.zeros((len(params), 0), np.float32)
         return Conditioning(
             np.flatnonzero(high - low >= MOVING).astype(np.int64), low.astype(np.float32), high.astype(np.float32),
             pose.min(0), pose.max(0), params.recorded is not None,
@@ -89,18 +89,26 @@ class Conditioning:
             )
         return params.recorded
 
+    def clamped(self, params: HeadParams) -> Array:
+        """(T, E) the expressions, held to the range that training covered.
+
+        Raises:
+            InputError: as of `expressions`.
+        """
+        return np.clip(self.expressions(params), self.low, self.high).astype(np.float32)
+
     def coefficients(self, params: HeadParams) -> Array:
         """(T, K) blending weights: 1, expressions in [0, 1], pose in [-1, 1].
 
         Raises:
             InputError: as of `expressions`.
         """
-        clamped = np.clip(self.expressions(params), self.low, self.high)[:, self.active]
+        clamped = self.clamped(params)[:, self.active]
         span = (self.high - self.low)[self.active]
         parts = [np.ones((len(params), 1), np.float32), (clamped - self.low[self.active]) / span]
         if len(self.pose_low):
             middle, half = (self.pose_high + self.pose_low) / 2, np.maximum((self.pose_high - self.pose_low) / 2, 1e-6)
-            parts.append((np.clip(_pose(params), self.pose_low, self.pose_high) - middle) / half)
+            parts.append((np.clip(pose_of(params), self.pose_low, self.pose_high) - middle) / half)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def state(self) -> dict[str, Any]:
@@ -118,5 +126,6 @@ class Conditioning:
         return Conditioning(active, low, high, pose_low, pose_high, bool(state.get("recorded", False)))
 
 
-def _pose(params: HeadParams) -> Array:
+def pose_of(params: HeadParams) -> Array:
+    """(T, 6) rotation (radians) and translation (metres) of the skull."""
     return np.concatenate([params.rotation, params.translation], axis=1).astype(np.float32)

@@ -16,8 +16,24 @@ DENSITY_SCALE = 250.0
 DENSITY_SHIFT = -3.0
 """Added to the density network's output: a volume starts transparent."""
 
+PUBLISHED_SIDE = 0.12
+"""Edge of the published cube in its own unit of length, the one that its densities are per."""
+
 HARMONICS = 4
 """Bands of spherical harmonics of the view direction."""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """What some frames make of a field.
+
+    Attributes:
+        blended: (B, P) one table per frame.
+        warp: (B, nodes³ · 4) what their points are moved by before they are looked up; None where nothing moves.
+    """
+
+    blended: torch.Tensor
+    warp: torch.Tensor | None = None
 
 
 @dataclass
@@ -41,8 +57,8 @@ class Field:
     density_shift: float = DENSITY_SHIFT
 
     @staticmethod
-    def fresh(tables: int, settings: Any, generator: torch.Generator, device: str) -> Field:
-        """A field before training: tables near zero, networks after He."""
+    def fresh(tables: int, settings: Any, side_m: float, generator: torch.Generator, device: str) -> Field:
+        """A field before training in a cube of `side_m` metres: tables near zero, networks after He."""
         spec = ops.HashGridSpec(
             levels=settings.levels, features=settings.features, log2_table=settings.log2_table,
             base_resolution=settings.base_resolution, finest_resolution=settings.finest_resolution,
@@ -54,6 +70,7 @@ class Field:
                 for narrow, wide in zip(sizes[:-1], sizes[1:], strict=True)
             ]
 
+        published = settings.density == "published"
         hidden, geometry = settings.hidden, settings.geometry_features
         start = torch.zeros(tables, spec.parameters)
         start[0].uniform_(-1e-4, 1e-4, generator=generator)
@@ -62,6 +79,8 @@ class Field:
             start.to(device),
             matrices([settings.levels * settings.features, *[hidden] * settings.sigma_layers, 1 + geometry]),
             matrices([geometry + HARMONICS**2, hidden, 3]),
+            PUBLISHED_SIDE / side_m if published else DENSITY_SCALE,
+            0.0 if published else DENSITY_SHIFT,
         )
 
     def state(self) -> dict[str, torch.Tensor]:

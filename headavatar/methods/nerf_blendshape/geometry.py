@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ... import ops
 from ...scene import Array, Camera, Surface
-from .field import HARMONICS, Field
+from .field import HARMONICS, Field, Posed
 from .marching import shade
 from .occupancy import dilate, voxel_centers
 from .rays import Cube
@@ -74,13 +74,13 @@ def normals_from_depth(depth: Array, alpha: Array, camera: Camera) -> Array:
 
 @torch.no_grad()
 def surface(
-    field: Field, blended: torch.Tensor, cube: Cube, occupied: torch.Tensor, seen_from: Array, voxel_m: float,
+    field: Field, posed: Posed, cube: Cube, occupied: torch.Tensor, seen_from: Array, voxel_m: float,
     samples: int,
 ) -> Surface:  # fmt: skip
     """The skin that viewers see, by marching cubes.
 
     Args:
-        field, blended: the field and (1, P) the blended table of one frame.
+        field, posed: the field, and what one frame makes of it.
         cube, occupied: the part of head space that is modelled, and its (G, G, G) bool voxels that hold something.
         seen_from: (N, 3) where viewers stand, head space, metres: those of training, others know nothing.
         voxel_m: edge of a voxel, metres.
@@ -96,14 +96,15 @@ def surface(
     there = _refined(occupied, grid)
     even = EVEN_M * grid / cube.side
     near = dilate(there, MARGIN + math.ceil(4 * even))  # as far as the smoothing reaches
-    points = torch.from_numpy(voxel_centers(grid)).to(blended.device)[near.reshape(-1)]
+    points = torch.from_numpy(voxel_centers(grid)).to(posed.blended.device)[near.reshape(-1)]
     nothing = Surface(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int64), np.zeros((0, 3), np.float32))
     if len(points) == 0:
         return nothing
-    density = _density(field, blended, there) * cube.side
-    eyes = torch.as_tensor(cube.to_unit(np.asarray(seen_from, np.float64)), dtype=torch.float32, device=blended.device)
+    density = _density(field, posed, there) * cube.side
+    unit_eyes = cube.to_unit(np.asarray(seen_from, np.float64))
+    eyes = torch.as_tensor(unit_eyes, dtype=torch.float32, device=posed.blended.device)
     lights = [Light.towards(eye, density, points) for eye in eyes]
-    hidden = torch.zeros(grid**3, device=blended.device)
+    hidden = torch.zeros(grid**3, device=posed.blended.device)
     hidden[near.reshape(-1)] = 1 - torch.stack([light.at(points) for light in lights]).mean(0)
     volume = gaussian_filter(hidden.reshape(near.shape).cpu().numpy(), even)
     try:
@@ -111,8 +112,8 @@ def surface(
     except (ValueError, RuntimeError):  # no voxel lies on either side of the level
         return nothing
     faces = faces[:, ::-1].astype(np.int64)
-    unit = torch.as_tensor((vertices + 0.5) / grid, dtype=torch.float32, device=blended.device)
-    rgb, alpha = _looks(field, blended, occupied, cube.side, lights, unit, faces, samples)
+    unit = torch.as_tensor((vertices + 0.5) / grid, dtype=torch.float32, device=posed.blended.device)
+    rgb, alpha = _looks(field, posed, occupied, cube.side, lights, unit, faces, samples)
     kept = (alpha > SEEN).cpu().numpy()[faces].all(1)
     if not kept.any():
         return nothing
@@ -200,20 +201,22 @@ def _refined(occupied: torch.Tensor, grid: int) -> torch.Tensor:
     return occupied[index][:, index][:, :, index]
 
 
-def _density(field: Field, blended: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+def _density(field: Field, posed: Posed, there: torch.Tensor) -> torch.Tensor:
     """(G, G, G) density at the centers of the voxels, per metre; 0 outside the occupied ones."""
     chosen = there.reshape(-1)
-    points = torch.from_numpy(voxel_centers(there.shape[0])).to(blended.device)[chosen]
-    features = ops.spherical_harmonics(torch.tensor([[0.0, 0.0, -1.0]], device=blended.device), HARMONICS)
-    parts = [
-        ops.nerf_field(
-            part.contiguous(), blended, features, torch.zeros(len(part), dtype=torch.int32, device=blended.device),
-            field.sigma_weights, field.color_weights, field.spec,
-            frame_offsets=torch.tensor([0, len(part)], device=blended.device), density_shift=field.density_shift,
-        )[0]
-        for part in points.split(CHUNK)
-    ]  # fmt: skip
-    density = torch.zeros(there.numel(), device=blended.device)
+    points = torch.from_numpy(voxel_centers(there.shape[0])).to(posed.blended.device)[chosen]
+    features = ops.spherical_harmonics(torch.tensor([[0.0, 0.0, -1.0]], device=posed.blended.device), HARMONICS)
+    parts = []
+    for part in points.split(CHUNK):
+        borders = torch.tensor([0, len(part)], device=part.device)
+        where = part.contiguous() if posed.warp is None else ops.warp_points(part.contiguous(), posed.warp, borders)
+        rays = torch.zeros(len(part), dtype=torch.int32, device=part.device)
+        sigma, _ = ops.nerf_field(
+            where, posed.blended, features, rays, field.sigma_weights, field.color_weights, field.spec,
+            frame_offsets=borders, density_shift=field.density_shift,
+        )  # fmt: skip
+        parts.append(sigma)
+    density = torch.zeros(there.numel(), device=posed.blended.device)
     if len(points):
         density[chosen] = torch.cat(parts) * field.density_scale
     return density.reshape(there.shape)
@@ -226,7 +229,7 @@ def _lookup(volume: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 
 def _looks(
-    field: Field, blended: torch.Tensor, occupied: torch.Tensor, cube_side: float, lights: Sequence[Light],
+    field: Field, posed: Posed, occupied: torch.Tensor, cube_side: float, lights: Sequence[Light],
     points: torch.Tensor, faces: Array, samples: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """(V, 3) color and (V,) alpha of vertices, as the eye sees them that they face and that sees them best."""
@@ -241,7 +244,7 @@ def _looks(
         for part in torch.nonzero(best == number)[:, 0].split(CHUNK // 8):
             directions = torch.nn.functional.normalize(points[part] - light.eye, dim=1)
             seen = shade(
-                field, blended, light.eye.expand(len(part), 3).contiguous(), directions, [len(part)], occupied,
+                field, posed, light.eye.expand(len(part), 3).contiguous(), directions, [len(part)], occupied,
                 samples=samples, cube_side=cube_side,
             )  # fmt: skip
             rgb[part] = (seen.rgb / seen.alpha[:, None].clamp_min(SEEN)).clamp(0, 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ... import ops
-from .field import HARMONICS, Field
+from .field import HARMONICS, Field, Posed
 
 SPACING_M = 0.0025
 """How close samples on a ray need to lie, unless settings say otherwise, metres."""
@@ -39,14 +39,14 @@ class Shaded:
 
 
 def shade(
-    field: Field, blended: torch.Tensor, origins: torch.Tensor, directions: torch.Tensor, counts: Sequence[int],
+    field: Field, posed: Posed, origins: torch.Tensor, directions: torch.Tensor, counts: Sequence[int],
     occupied: torch.Tensor, *, samples: int, cube_side: float, spacing_m: float = SPACING_M,
     jitter: tuple[int, int] | None = None,
 ) -> Shaded:  # fmt: skip
     """Render the rays of some frames.
 
     Args:
-        blended: (B, P) one table per frame.
+        posed: of B frames.
         origins, directions: (R, 3) in the cube, frame after frame; may carry gradients, for the pose of a frame.
         counts: rays of each frame, B numbers.
         occupied: (G, G, G) bool.
@@ -67,11 +67,15 @@ def shade(
     if origins.requires_grad or directions.requires_grad:  # where the samples lie along their rays stays as it is
         ray = rays.ray_index.long()
         positions = origins[ray] + rays.distances[:, None] * directions[ray]
-    starts = torch.tensor([0, *counts], device=origins.device).cumsum(0)
+    # Not waiting for the copy keeps the card busy.
+    starts = torch.tensor([0, *counts]).cumsum(0).to(origins.device, non_blocking=True)
+    borders = rays.ray_offsets[starts]
+    if posed.warp is not None:
+        positions = ops.warp_points(positions, posed.warp, borders)
     features = ops.spherical_harmonics(directions.detach(), HARMONICS)
     sigma, rgb = ops.nerf_field(
-        positions, blended, features, rays.ray_index, field.sigma_weights, field.color_weights, field.spec,
-        frame_offsets=rays.ray_offsets[starts], density_shift=field.density_shift,
+        positions, posed.blended, features, rays.ray_index, field.sigma_weights, field.color_weights, field.spec,
+        frame_offsets=borders, density_shift=field.density_shift,
     )  # fmt: skip
     lengths = rays.deltas * (cube_side * field.density_scale)
     picture = ops.composite(sigma, rgb, lengths, rays.distances, rays.ray_offsets)
@@ -80,13 +84,13 @@ def shade(
 
 
 def look(
-    field: Field, blended: torch.Tensor, origin: torch.Tensor, directions: torch.Tensor, occupied: torch.Tensor, *,
+    field: Field, posed: Posed, origin: torch.Tensor, directions: torch.Tensor, occupied: torch.Tensor, *,
     samples: int, cube_side: float, spacing_m: float = SPACING_M,
 ) -> ops.Composite:  # fmt: skip
     """Render rays from one point, without gradients: what `shade` gives without jitter, in one call.
 
     Args:
-        blended: (P,) table.
+        posed: of one frame.
         origin: (3,), directions: (R, 3) in the cube.
         occupied, samples, cube_side, spacing_m: as for `shade`.
     Returns:
@@ -95,10 +99,11 @@ def look(
     count, corner = len(directions), torch.zeros(3)
     far = (0.5 - origin).norm() + BEHIND_M / cube_side
     return ops.render_rays(
-        origin.expand(count, 3), directions, torch.zeros(count, device=origin.device), far.expand(count), blended,
-        field.sigma_weights, field.color_weights, field.spec, bands=HARMONICS, samples=samples, low=corner,
-        high=corner + 1, occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side,
+        origin.expand(count, 3), directions, torch.zeros(count, device=origin.device), far.expand(count),
+        posed.blended[0], field.sigma_weights, field.color_weights, field.spec, bands=HARMONICS, samples=samples,
+        low=corner, high=corner + 1, occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side,
         density_shift=field.density_shift, density_scale=cube_side * field.density_scale,
+        warp=None if posed.warp is None else posed.warp[0],
     )  # fmt: skip
 
 

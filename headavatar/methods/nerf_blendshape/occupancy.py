@@ -23,9 +23,9 @@ from .rays import Cube, head_to_camera
 
 HULL_FRAMES = 64
 SHELL_FRAMES = 24
-INSIDE, INSIDE_NECK = 0.9, 0.15
-"""Share of frames whose matte must hold a voxel of the head; far fewer below the chin, where the neck moves by itself
-and clothes cover it now and then."""
+INSIDE, INSIDE_NECK = 0.6, 0.15
+"""Share of frames whose matte must hold a voxel of the head, where hair swings about; far fewer below the chin, where
+the neck moves by itself and clothes cover it now and then."""
 
 TORSO_M = 0.05
 """How far before and behind the neck's surface shoulders may lie, metres."""

@@ -24,6 +24,9 @@ class NerfBlendshapeSettings:
     hidden: int = option(64, "Width of both networks.")
     sigma_layers: int = option(1, "Hidden layers of the density network.")
     geometry_features: int = option(15, "Features handed from the density network to the color network.")
+    density: str = option(
+        "steep", "The density's law: soon opaque, or as published.", choices=("steep", "published")
+    )  # fmt: skip
     table_lr: float = option(1e-2, "Step size of the tables.")
     network_lr: float = option(2e-3, "Step size of the networks.")
     final_lr: float = option(0.05, "Step sizes at the end, as a share of those at the start, where they fall smoothly.")
@@ -45,8 +48,12 @@ class NerfBlendshapeSettings:
     perceptual_from: float = option(0.5, "Share of the steps after which patches join.")
     patch: int = option(64, "Edge of a patch, pixels.")
     pose_tables: bool = option(True, "Give the head's rotation and place tables of their own, for neck and light.")
+    surface_warp: bool = option(True, "Fetch what expressions move from where the tracked mesh says that it came.")
+    warp_nodes: int = option(32, "Nodes along an edge of the grid of displacements.")
+    pose_nodes: int = option(16, "Nodes along an edge of the displacements learned for the pose; 0 has none.")
+    warp_lr: float = option(3e-4, "Step size of those displacements, in edges of the modelled cube.")
     shell_m: float = option(0.012, "How far the head may stand off the tracked face, metres.")
-    hair_m: float = option(0.07, "How far hair may stand off the tracked scalp, metres.")
+    hair_m: float = option(0.12, "How far hair may stand off the tracked scalp, metres.")
     grid: int = option(128, "Voxels along an edge of the occupancy grid.", choices=(64, 96, 128, 129, 160, 192))
     volume: str = option(
         "sight", "What cuts the occupancy grid: what rays saw, or the density under every expression, as published.",
@@ -64,7 +71,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "levels": 16, "features": 4, "finest_resolution": 1024, "sigma_layers": 4, "geometry_features": 64,
         "table_lr": 1e-3, "network_lr": 1e-3,
         "decay": "drops", "weight_decay": 1e-6, "schedule": "published", "sparsity": 2.2e-8, "background": "plate",
-        "focus": False, "perceptual_network": "vgg", "pose_tables": False, "grid": 129, "volume": "density",
+        "focus": False, "perceptual_network": "vgg", "pose_tables": False, "surface_warp": False, "pose_nodes": 0,
+        "hair_m": 0.07, "grid": 129, "volume": "density", "density": "published",
     },
 }
 """`paper` is the published configuration, on ARKit's expressions and within the voxels that mattes allow."""

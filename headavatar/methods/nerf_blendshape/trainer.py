@@ -17,12 +17,13 @@ from .adam import Adam
 from .avatar import NerfBlendshapeAvatar
 from .conditioning import Conditioning
 from .density_grid import DensityGrid
-from .field import Field
+from .field import Field, Posed
 from .losses import Phase, phase_at, phases_of, rate_at
 from .marching import shade
 from .pixels import TrainingPixels
 from .rays import RayFrames
 from .settings import NerfBlendshapeSettings
+from .warp import Warp
 
 CUTS = ((0.06, 0.1, 3), (0.17, 0.25, 2), (0.42, 0.5, 1), (0.67, 0.75, 1))
 """Cuts of the occupancy grid to what rays see: shares of the steps from and up to which they look, margin in voxels."""
@@ -59,16 +60,20 @@ class NerfBlendshapeTrainer:
         self.density_grid = DensityGrid(self.occupied) if settings.volume == "density" else None
         self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
-        self.field = Field.fresh(self.conditioning.tables, settings, self._generator(-1), device)
+        self.field = Field.fresh(self.conditioning.tables, settings, self.cube.side, self._generator(-1), device)
         l1 = torch.full((self.conditioning.tables,), settings.sparsity)
         l1[0] = 0.0  # the neutral table is free
         self.tables_optimizer = ops.RankOneAdam(self.field.tables, settings.table_lr, l1=l1)
+        self.warp = Warp.of(head, params, self.cube, settings, device)
+        self.expression = torch.from_numpy(self.conditioning.clamped(params)).to(device)
+        self.pose = torch.from_numpy(self.warp.pose(params)).to(device)
+        self.warp_optimizer = ops.RankOneAdam(self.warp.table, settings.warp_lr) if self.warp.learns else None
         self.networks_optimizer = Adam(
             self.field.sigma_weights + self.field.color_weights, weight_decay=settings.weight_decay
         )
         self.phases = phases_of(settings)
         wanted = any(phase.perceptual > 0 for phase in self.phases)
-        self.perceptual = Lpips(settings.perceptual_network, device) if wanted else None
+        self.perceptual = Lpips(settings.perceptual_network, device) if wanted else None  # type: ignore[arg-type]
         self.about: dict[str, Any] = {
             "name": name, "head_model": str(getattr(head, "name", "")), "identity": params.identity,
             "settings": asdict(settings),
@@ -127,7 +132,10 @@ class NerfBlendshapeTrainer:
             else:
                 pixels = self._scattered(frame, count, generator)
             chosen.append(pixels)
-        loss, figures, blended = self._loss(index, phase, frames, chosen, patch, generator)
+        blended = ops.blend_tables(self.coefficients[frames], self.field.tables).requires_grad_()
+        learned = self.warp.learned(self.pose[frames]).requires_grad_() if self.warp.learns else None
+        posed = Posed(blended, self.warp.grids(self.expression[frames], learned))
+        loss, figures = self._loss(index, phase, posed, frames, chosen, patch, generator)
         loss.backward()
 
         rate = rate_at(settings.decay, settings.final_lr, progress)
@@ -135,6 +143,11 @@ class NerfBlendshapeTrainer:
         self.tables_optimizer.step(
             [(self.coefficients[f], blended.grad[b]) for b, f in enumerate(frames)], settings.table_lr * rate
         )
+        if self.warp_optimizer is not None:
+            assert learned is not None and learned.grad is not None
+            self.warp_optimizer.step(
+                [(self.pose[f], learned.grad[b]) for b, f in enumerate(frames)], settings.warp_lr * rate
+            )
         self.networks_optimizer.step(settings.network_lr * rate)
         return figures
 
@@ -144,15 +157,14 @@ class NerfBlendshapeTrainer:
         return self.pixels.draw_evenly(count, generator)
 
     def _loss(
-        self, index: int, phase: Phase, frames: list[int], chosen: list[torch.Tensor], patch: int,
+        self, index: int, phase: Phase, posed: Posed, frames: list[int], chosen: list[torch.Tensor], patch: int,
         generator: torch.Generator,
-    ) -> tuple[torch.Tensor, dict[str, float], torch.Tensor]:  # fmt: skip
+    ) -> tuple[torch.Tensor, dict[str, float]]:  # fmt: skip
         settings = self.settings
         rays = [self.frames.rays(f, pixels, self.pixels.width) for f, pixels in zip(frames, chosen, strict=True)]
         origins, directions = (torch.cat([ray[i] for ray in rays]) for i in range(2))
-        blended = ops.blend_tables(self.coefficients[frames], self.field.tables).requires_grad_()
         picture = shade(
-            self.field, blended, origins, directions, [len(p) for p in chosen], self.occupied,
+            self.field, posed, origins, directions, [len(p) for p in chosen], self.occupied,
             samples=settings.samples, cube_side=self.cube.side, spacing_m=settings.spacing_mm / 1000,
             jitter=(self.seed, index),
         )  # fmt: skip
@@ -185,7 +197,7 @@ class NerfBlendshapeTrainer:
             "loss": float(loss.detach()), "train_psnr": float(-10 * np.log10(max(error, 1e-10))),
             "rays": float(len(origins)), "samples": float(len(picture.positions)),
         }  # fmt: skip
-        return loss, figures, blended
+        return loss, figures
 
     def _background(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(R, 3) colors behind the rays of a step."""
@@ -217,6 +229,9 @@ class NerfBlendshapeTrainer:
         """Everything that changes from step to step."""
         named = {f"field.{name}": tensor for name, tensor in self.field.state().items()}
         named |= {f"tables_optimizer.{name}": tensor for name, tensor in self.tables_optimizer.state_dict().items()}
+        if self.warp_optimizer is not None:
+            named |= {f"warp_optimizer.{name}": tensor for name, tensor in self.warp_optimizer.state_dict().items()}
+            named["warp.table"] = self.warp.table
         named |= {f"networks_optimizer.{name}": tensor for name, tensor in self.networks_optimizer.state().items()}
         if self.density_grid is not None:
             named["density_grid"] = self.density_grid.density
@@ -233,6 +248,9 @@ class NerfBlendshapeTrainer:
             tensor.copy_(state[f"field.{name}"])
         self.tables_optimizer.load_state_dict(part("tables_optimizer."))
         self.networks_optimizer.load_state(part("networks_optimizer."))
+        if self.warp_optimizer is not None:
+            self.warp_optimizer.load_state_dict(part("warp_optimizer."))
+            self.warp.table.copy_(state["warp.table"])
         self.occupied = state["occupied"].to(self.device)
         self.sight.weight.copy_(state["sight"])
         if self.density_grid is not None:
@@ -244,7 +262,7 @@ class NerfBlendshapeTrainer:
         return NerfBlendshapeAvatar(
             name=self.about["name"], head_model=self.about["head_model"], identity=identity, field=self.field,
             conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
-            spacing_m=self.settings.spacing_mm / 1000,
+            warp=self.warp if self.warp.moves else None, spacing_m=self.settings.spacing_mm / 1000,
             settings=self.about["settings"],
         )  # fmt: skip
 
