@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import imageio_ffmpeg
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from small_workspace import SIZE, install_painted_method, write_small_workspace
+from small_workspace import SIZE, PaintedAvatar, install_painted_method, write_small_workspace
 
-from headavatar.errors import WorkspaceError
+from headavatar.errors import UsageError, WorkspaceError
+from headavatar.export import surface
 from headavatar.export.nerf_dataset import NAMES_46
 from headavatar.export.settings import STAGE, ExportSettings
 from headavatar.export.stage import run
 from headavatar.head import load
 from headavatar.progress import RunContext
+from headavatar.render.avatars import Opened
 from headavatar.scene import ARKIT_NAMES
 from headavatar.workspace import Workspace, load_clip
 
@@ -54,6 +57,60 @@ def test_obj_is_the_person_at_rest(fitted: Workspace) -> None:
     corners = mesh.vertices[mesh.faces.reshape(-1)]
     np.testing.assert_allclose(corners, rest[head.faces.numpy().reshape(-1)], atol=2e-6)
     assert mesh.visual.material.image.size == (128, 128)
+
+
+@pytest.mark.parametrize("kind", ["ply", "obj"])
+def test_an_avatars_own_surface_keeps_its_place_and_colors(
+    fitted: Workspace, kind: str, rng: np.random.Generator
+) -> None:
+    jaw, lid = round(float(rng.uniform(0.1, 0.7)), 2), round(float(rng.uniform(0.1, 0.7)), 2)
+    settings = ExportSettings(format=kind, mesh="avatar", expression=f"jawOpen={jaw},eyeBlinkLeft={lid}")
+    summary = run(fitted, settings, RunContext())
+    mesh = trimesh.load(fitted.path(f"exports/{kind}/head.{kind}"), process=False)
+    assert summary["vertices"] == len(mesh.vertices) and summary["triangles"] == len(mesh.faces)
+    np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 0.09, atol=1e-5)
+    assert mesh.volume > 0  # its faces look outward
+    np.testing.assert_allclose(
+        mesh.visual.vertex_colors[:, :2], np.tile([jaw * 255, lid * 255], (len(mesh.vertices), 1)), atol=1
+    )
+    about = json.loads(fitted.path(f"exports/{kind}/mesh.json").read_text())
+    assert about["unit"] == "metre" and about["meshes"][0]["expression"] == {"jawOpen": jaw, "eyeBlinkLeft": lid}
+
+
+def test_every_expression_has_its_mesh(fitted: Workspace) -> None:
+    summary = run(fitted, ExportSettings(format="ply", all_expressions=True), RunContext())
+    assert summary["meshes"] == 53
+    rest = trimesh.load(fitted.path("exports/ply/head.ply"), process=False).visual.vertex_colors[0]
+    wide = trimesh.load(fitted.path("exports/ply/jawOpen.ply"), process=False).visual.vertex_colors[0]
+    assert wide[0] == pytest.approx(0.8 * 255, abs=1) and wide[0] > rest[0]  # to the most that training showed
+    assert wide[1] == rest[1]
+
+
+def test_the_tracked_heads_obj_takes_an_expression(fitted: Workspace, rng: np.random.Generator) -> None:
+    index, value = int(rng.integers(52)), round(float(rng.uniform(0.2, 1)), 3)
+    run(fitted, ExportSettings(format="obj", expression=f"{ARKIT_NAMES[index]}={value}"), RunContext())
+    mesh = trimesh.load(fitted.path("exports/obj/head.obj"), process=False)
+    head, face = load(), torch.zeros(1, 52)
+    face[0, index] = value
+    wanted = head.vertices(torch.as_tensor(load_clip(fitted).params.identity), face)[0].numpy()
+    corners = mesh.vertices[mesh.faces.reshape(-1)]
+    np.testing.assert_allclose(corners, wanted[head.faces.numpy().reshape(-1)], atol=2e-6)
+    run(fitted, ExportSettings(format="ply", mesh="head"), RunContext())
+    assert len(trimesh.load(fitted.path("exports/ply/head.ply"), process=False).vertices) == len(wanted)
+
+
+def test_meshes_that_cannot_be_say_why(fitted: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="0.1 mm"):
+        run(fitted, ExportSettings(format="ply", voxel_mm=0.1), RunContext())
+    with pytest.raises(UsageError, match="jawOpn"):
+        run(fitted, ExportSettings(format="ply", expression="jawOpn=1"), RunContext())
+    flat = SimpleNamespace(method="flat", expression_range=PaintedAvatar().expression_range)
+    monkeypatch.setattr(surface, "open_avatar", lambda *_: Opened("flat", flat, "blocks", False))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no surface") as caught:
+        run(fitted, ExportSettings(format="ply"), RunContext())
+    assert "--mesh head" in caught.value.fix
+    assert STAGE.all_upstream(ExportSettings(format="ply")) == ("track", "fit")
+    assert STAGE.all_upstream(ExportSettings(format="ply", mesh="head")) == ("track",)
 
 
 @pytest.fixture
