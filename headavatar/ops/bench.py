@@ -22,6 +22,10 @@ from headavatar.ops.bench_cases import CASES, Case
 from headavatar.ops.native import library
 
 
+COMPARED = ("native", "reference")
+"""Backends of tensors on the processor, which the cases make."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A case's medians in milliseconds."""
@@ -37,8 +41,8 @@ class Row:
 
 def measure(case: Case, rounds: int) -> Row:
     """Time a case on both backends, in turn, after a warm-up of each."""
-    calls = {name: case.make() for name in backend.NAMES}
-    times: dict[str, list[float]] = {name: [] for name in backend.NAMES}
+    calls = {name: case.make() for name in COMPARED}
+    times: dict[str, list[float]] = {name: [] for name in COMPARED}
     for round_number in range(rounds + 1):
         for name, call in calls.items():
             for _ in range(case.repeat if name == "native" else 1):

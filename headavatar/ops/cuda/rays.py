@@ -84,8 +84,9 @@ class _Composite(torch.autograd.Function):
         color, alpha, depth = sigma.new_empty(rays, 3), sigma.new_empty(rays), sigma.new_empty(rays)
         if rays:
             kernels.composite[(triton.cdiv(rays, BLOCK),)](
-                sigma, rgb, deltas, distances, offsets, rays, len(sigma), stop, color, alpha, depth, BLOCK=BLOCK
-            )
+                sigma, rgb, deltas, distances, offsets, rays, len(sigma), stop, color, alpha, depth, BLOCK=BLOCK,
+                num_warps=BLOCK // 32,
+            )  # fmt: skip
         ctx.save_for_backward(sigma, rgb, deltas, distances, offsets)
         ctx.stop = stop
         return color, alpha, depth
@@ -100,6 +101,7 @@ class _Composite(torch.autograd.Function):
             kernels.composite_backward[(triton.cdiv(rays, BLOCK),)](
                 sigma, rgb, deltas, distances, offsets, rays, len(sigma), ctx.stop, grad_color.contiguous(),
                 grad_alpha.contiguous(), grad_depth.contiguous(), grad_sigma, grad_rgb, BLOCK=BLOCK,
+                num_warps=BLOCK // 32,
             )  # fmt: skip
         return grad_sigma, grad_rgb, None, None, None, None
 
