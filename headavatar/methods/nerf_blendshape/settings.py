@@ -52,6 +52,7 @@ class NerfBlendshapeSettings:
     warp_nodes: int = option(32, "Nodes along an edge of the grid of displacements.")
     pose_nodes: int = option(16, "Nodes along an edge of the displacements learned for the pose; 0 has none.")
     warp_lr: float = option(3e-4, "Step size of those displacements, in edges of the modelled cube.")
+    warp_until: float = option(0.5, "Share of the steps during which they learn.")
     shell_m: float = option(0.012, "How far the head may stand off the tracked face, metres.")
     hair_m: float = option(0.12, "How far hair may stand off the tracked scalp, metres.")
     grid: int = option(128, "Voxels along an edge of the occupancy grid.", choices=(64, 96, 128, 129, 160, 192))

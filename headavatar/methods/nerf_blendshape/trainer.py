@@ -133,7 +133,8 @@ class NerfBlendshapeTrainer:
                 pixels = self._scattered(frame, count, generator)
             chosen.append(pixels)
         blended = ops.blend_tables(self.coefficients[frames], self.field.tables).requires_grad_()
-        learned = self.warp.learned(self.pose[frames]).requires_grad_() if self.warp.learns else None
+        moving = self.warp_optimizer is not None and progress < settings.warp_until
+        learned = self.warp.learned(self.pose[frames]).requires_grad_(moving) if self.warp.learns else None
         posed = Posed(blended, self.warp.grids(self.expression[frames], learned))
         loss, figures = self._loss(index, phase, posed, frames, chosen, patch, generator)
         loss.backward()
@@ -143,8 +144,8 @@ class NerfBlendshapeTrainer:
         self.tables_optimizer.step(
             [(self.coefficients[f], blended.grad[b]) for b, f in enumerate(frames)], settings.table_lr * rate
         )
-        if self.warp_optimizer is not None:
-            assert learned is not None and learned.grad is not None
+        if moving:
+            assert self.warp_optimizer is not None and learned is not None and learned.grad is not None
             self.warp_optimizer.step(
                 [(self.pose[f], learned.grad[b]) for b, f in enumerate(frames)], settings.warp_lr * rate
             )
