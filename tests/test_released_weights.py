@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import released_weights as theirs
+import small_fit
+import synthetic
 import torch
 
 from headavatar import ops
 from headavatar.dialects import torch_files
 from headavatar.errors import InputError, UsageError
 from headavatar.head.rotations import axis_angle_to_matrix_np
+from headavatar.methods import get
 from headavatar.methods.nerf_blendshape.avatar import NerfBlendshapeAvatar
 from headavatar.methods.nerf_blendshape.released import Surroundings, avatar_of, checkpoint_of
+from headavatar.methods.nerf_blendshape.trainer import NerfBlendshapeTrainer
 from headavatar.scene import Array, Camera, HeadParams
 
 COEFFICIENTS = 3
@@ -155,9 +159,41 @@ def test_other_weights_are_refused_and_nothing_runs(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_another_architecture_is_not_written() -> None:
-    import small_fit
+@torch.no_grad()
+def test_what_the_published_configuration_fits_is_written() -> None:
+    clip = small_fit.clip_of(small_fit.rendered(frames=12, size=32))
+    settings = get("nerf-blendshape").resolve("paper", {"perceptual_weight": 0.0})
+    trainer = NerfBlendshapeTrainer(clip, settings, name="paper", head=synthetic.head(), seed=SEED)
+    rng = torch.Generator().manual_seed(SEED)
+    for table in trainer.field.tables:  # as if it had learned something
+        table.copy_(0.3 * torch.randn(len(table), generator=rng))
+    trainer.field.sigma_weights[-1][0] *= 40
+    avatar = trainer.avatar()
+    written = checkpoint_of(avatar)
+    assert len(written.around.names) == len(avatar.conditioning.active)
+    assert written.bound == pytest.approx(theirs.BOUND), "so that their program's own default holds"
+    back = avatar_of(
+        written.checkpoint, written.around, name="back", head_model="embedded", identity=avatar.identity
+    )  # fmt: skip
+    np.testing.assert_allclose(back.cube.center, avatar.cube.center, atol=1e-6)
+    np.testing.assert_allclose(back.cube.axes, np.eye(3), atol=1e-6)
+    there = torch.rand(500, 3, generator=rng)
+    looks = []
+    for one in (avatar, back):
+        blended = ops.blend_tables(torch.from_numpy(one.conditioning.coefficients(clip.params[5])), one.field.tables)
+        looks.append(
+            ops.nerf_field(
+                there, blended, ops.spherical_harmonics(torch.eye(3), 4), torch.arange(500) % 3,
+                one.field.sigma_weights, one.field.color_weights, one.field.spec,
+                frame_offsets=torch.tensor([0, 500]), density_shift=one.field.density_shift,
+            )
+        )  # fmt: skip
+    assert float(looks[0][0].std()) > 0.1
+    np.testing.assert_allclose(looks[1][0], looks[0][0], atol=1e-3 * float(looks[0][0].std()), rtol=1e-3)
+    np.testing.assert_allclose(looks[1][1], looks[0][1], atol=1e-3)
 
+
+def test_another_architecture_is_not_written() -> None:
     avatar = small_fit.trainer_of(small_fit.clip_of(small_fit.rendered())).avatar()
     with pytest.raises(UsageError, match="cannot be written") as caught:
         checkpoint_of(avatar)

@@ -288,4 +288,6 @@ def _differences(avatar: NerfBlendshapeAvatar) -> list[str]:
         found.append(f"density is softplus(x {field.density_shift:+g}), not softplus(x)")
     if len(avatar.conditioning.pose_low):
         found.append("the head's pose has tables")
+    if avatar.warp is not None:
+        found.append("points are displaced before they are looked up")
     return found
