@@ -14,6 +14,8 @@ SPACING_M = 0.0025
 """How close samples on a ray need to lie, unless settings say otherwise, metres."""
 BEHIND_M = 0.06
 """Rays end this far behind the middle of the cube, metres: what lies deeper is hidden."""
+OPAQUE = 1e-2
+"""A rendered ray of whose light less than this is left is opaque; in training what lies behind must be learned."""
 PROBES = 64
 """Pieces of a ray that are looked up in the occupancy grid."""
 
@@ -87,7 +89,7 @@ def look(
     field: Field, posed: Posed, origin: torch.Tensor, directions: torch.Tensor, occupied: torch.Tensor, *,
     samples: int, cube_side: float, spacing_m: float = SPACING_M,
 ) -> ops.Composite:  # fmt: skip
-    """Render rays from one point, without gradients: what `shade` gives without jitter, in one call.
+    """Render rays from one point, without gradients: what `shade` gives without jitter, to some 70 dB, in one call.
 
     Args:
         posed: of one frame.
@@ -103,7 +105,7 @@ def look(
         posed.blended[0], field.sigma_weights, field.color_weights, field.spec, bands=HARMONICS, samples=samples,
         low=corner, high=corner + 1, occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side,
         density_shift=field.density_shift, density_scale=cube_side * field.density_scale,
-        warp=None if posed.warp is None else posed.warp[0],
+        warp=None if posed.warp is None else posed.warp[0], opaque=OPAQUE,
     )  # fmt: skip
 
 

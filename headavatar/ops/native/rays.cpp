@@ -21,12 +21,16 @@ struct Ray {
   float near, far;
 };
 
-// The ray's interval inside the box. fmin and fmax pass over the NaN of a ray that runs within a side of the box.
+// std::fmin and std::fmax, which pass over the NaN of a ray that runs within a side of the box, without their calls.
+float least(float a, float b) { return a < b || b != b ? a : b; }
+float most(float a, float b) { return a > b || b != b ? a : b; }
+
+// The ray's interval inside the box.
 Ray cut_to_box(const float* origin, const float* direction, float near, float far, const float* low, const float* high) {
   for (int d = 0; d < 3; ++d) {
     const float a = (low[d] - origin[d]) / direction[d], b = (high[d] - origin[d]) / direction[d];
-    near = std::fmax(near, std::fmin(a, b));
-    far = std::fmin(far, std::fmax(a, b));
+    near = most(near, least(a, b));
+    far = least(far, most(a, b));
   }
   return {near, far};
 }
@@ -84,9 +88,47 @@ inline int probe_pieces(const RayArgs& a, bool unit_box, const float* origin, co
   return found;
 }
 
+// The first piece whose middle may lie in the box of occupied cells, and the one behind the last; a piece more at
+// either end, so that rounding cannot leave one out.
+void pieces_in_box(const RayArgs& a, const OccupiedBox& box, const float* origin, const float* direction,
+                   const Ray& ray, float piece, i64& begin, i64& end) {
+  Ray inside = ray;
+  for (int d = 0; d < 3; ++d) {
+    const float cell = (a.high[d] - a.low[d]) / float(a.side);
+    const float from = (a.low[d] + float(box.first[d]) * cell - origin[d]) / direction[d];
+    const float to = (a.low[d] + float(box.last[d] + 1) * cell - origin[d]) / direction[d];
+    inside.near = most(inside.near, least(from, to));
+    inside.far = least(inside.far, most(from, to));
+  }
+  const float scale = 1.f / piece, all = float(a.probes);
+  begin = i64(least(most((inside.near - ray.near) * scale - 1.5f, 0.f), all));
+  end = i64(least(most((inside.far - ray.near) * scale + 1.5f, 0.f), all));
+}
+
 }  // namespace
 
-Probed probe_ray(const RayArgs& a, i64 r, int16_t* pieces) {
+OccupiedBox::OccupiedBox(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
+  if (!a.occupancy) return;
+  const i64 side = a.side;
+  std::vector<uint8_t> along(side, 0);
+  for (i64 x = 0; x < side; ++x)
+    for (i64 y = 0; y < side; ++y) {
+      const uint8_t* row = a.occupancy + (x * side + y) * side;
+      uint8_t any = 0;
+      for (i64 z = 0; z < side; ++z) any |= row[z];
+      if (!any) continue;
+      if (last[0] < 0) first[0] = x, first[1] = y;
+      last[0] = x;
+      first[1] = std::min(first[1], y);
+      last[1] = std::max(last[1], y);
+      for (i64 z = 0; z < side; ++z) along[z] |= row[z];
+    }
+  if (last[0] < 0) return;
+  while (!along[first[2]]) ++first[2];
+  for (last[2] = side - 1; !along[last[2]];) --last[2];
+}
+
+Probed probe_ray(const RayArgs& a, const OccupiedBox& box, i64 r, int16_t* pieces) {
   const float *origin = a.origins + 3 * r, *direction = a.directions + 3 * r;
   const Ray ray = cut_to_box(origin, direction, a.near[r], a.far[r], a.low, a.high);
   const float piece = (ray.far - ray.near) / float(a.probes);
@@ -94,10 +136,13 @@ Probed probe_ray(const RayArgs& a, i64 r, int16_t* pieces) {
   for (int d = 0; d < 3; ++d) unit_box &= a.low[d] == 0.f && a.high[d] == 1.f;
   int found = 0;
   if (piece > 0) {
-    if (a.occupancy)
-      for (i64 k = 0; k < a.probes; k += W)
+    i64 begin, end;
+    if (a.occupancy && box.last[0] >= 0) {
+      pieces_in_box(a, box, origin, direction, ray, piece, begin, end);
+      for (i64 k = begin; k < end; k += W)
         found += probe_pieces(a, unit_box, origin, direction, ray, piece, k, pieces + found);
-    else
+    }
+    if (!a.occupancy)
       for (; found < a.probes; ++found) pieces[found] = int16_t(found);
   }
   i64 count = found ? a.samples : 0;
@@ -115,9 +160,10 @@ HA_API void ha_probe_rays(const float* origins, const float* directions, const f
                           i64 samples, double min_step, int16_t* pieces, int32_t* filled, float* interval,
                           i64* counts) {
   const ha::RayArgs args = {origins, directions, near, far, low, high, occupancy, rays, side, probes, samples, min_step};
+  const ha::OccupiedBox box(args);
 #pragma omp parallel for schedule(static, 256)
   for (i64 r = 0; r < rays; ++r) {
-    const ha::Probed found = ha::probe_ray(args, r, pieces + r * probes);
+    const ha::Probed found = ha::probe_ray(args, box, r, pieces + r * probes);
     interval[2 * r] = found.near;
     interval[2 * r + 1] = found.piece;
     filled[r] = found.filled;

@@ -14,6 +14,13 @@ struct RayArgs {
   double min_step;
 };
 
+// The box that holds all occupied cells: first and last cell along each axis.
+struct OccupiedBox {
+  i64 first[3], last[3];
+
+  explicit OccupiedBox(const RayArgs& args);
+};
+
 // What probing a ray finds: `filled` of its pieces are occupied, and `count` samples are to be spread over them.
 struct Probed {
   float near, piece;
@@ -22,6 +29,6 @@ struct Probed {
 };
 
 // The numbers of a ray's occupied pieces go to the front of `pieces`, which has room for all of them.
-Probed probe_ray(const RayArgs& args, i64 ray, int16_t* pieces);
+Probed probe_ray(const RayArgs& args, const OccupiedBox& box, i64 ray, int16_t* pieces);
 
 }  // namespace ha

@@ -26,8 +26,8 @@ struct RenderArgs {
 
 namespace {
 
-constexpr i64 kBlock = 1024;  // rays that a thread takes at once
-constexpr i64 kWave = 4;     // samples of a ray that are asked for at once
+constexpr i64 kBlock = 2048;  // rays that a thread takes at once
+constexpr i64 kWave = 2;     // samples of a ray that are asked for at once
 constexpr i64 kChunk = 8;    // tiles that go through a level of the grid together, while its table stays in the cache
 
 struct Walker {
@@ -40,8 +40,9 @@ struct Walker {
 
 class Renderer {
  public:
-  Renderer(const RenderArgs& args, const Net& sigma_net, const Net& color_net)
+  Renderer(const RenderArgs& args, const OccupiedBox& box, const Net& sigma_net, const Net& color_net)
       : a_(args),
+        box_(box),
         sigma_(sigma_net),
         color_(color_net),
         encoded_rows_(padded(args.grid.levels * args.grid.features)),
@@ -57,7 +58,7 @@ class Renderer {
     std::vector<Walker>& walkers = walkers_;
     walkers.clear();
     for (i64 r = first; r < last; ++r) {
-      Walker walker{r, r - first, probe_ray(a_.rays, r, &pieces_[(r - first) * a_.rays.probes])};
+      Walker walker{r, r - first, probe_ray(a_.rays, box_, r, &pieces_[(r - first) * a_.rays.probes])};
       std::fill_n(a_.rgb + 3 * r, 3, 0.f);
       a_.alpha[r] = a_.depth[r] = 0.f;
       if (!walker.probed.count) continue;
@@ -66,15 +67,24 @@ class Renderer {
     }
     while (!walkers.empty()) {
       for (size_t start = 0; start < walkers.size();) start = wave(start);
-      walkers.erase(std::remove_if(walkers.begin(), walkers.end(),
-                                   [&](const Walker& w) {
-                                     return w.next == w.probed.count || w.transmittance < a_.stop;
-                                   }),
+      walkers.erase(std::remove_if(walkers.begin(), walkers.end(), [&](const Walker& w) { return ended(w); }),
                     walkers.end());
     }
   }
 
  private:
+  // Whether a ray is through. What little light is left of an opaque one is taken to look like what was seen.
+  bool ended(const Walker& w) const {
+    if (w.transmittance < a_.stop) {
+      const float scale = 1.f / (1.f - w.transmittance);
+      for (int c = 0; c < 3; ++c) a_.rgb[3 * w.ray + c] *= scale;
+      a_.alpha[w.ray] = 1.f;
+      a_.depth[w.ray] *= scale;
+      return true;
+    }
+    return w.next == w.probed.count;
+  }
+
   // The next samples of walkers from `start` on, as many as a chunk of tiles holds; returns the first that had to wait.
   size_t wave(size_t start) {
     i64 count = 0;
@@ -187,6 +197,7 @@ class Renderer {
   }
 
   const RenderArgs& a_;
+  const OccupiedBox& box_;
   const Net &sigma_, &color_;
   const i64 encoded_rows_, geometry_, width_;
   std::vector<int16_t> pieces_;
@@ -202,9 +213,10 @@ class Renderer {
 HA_API void ha_render(const RenderArgs* args) {
   const RenderArgs& a = *args;
   const Net sigma_net(a.sigma_net, false, a.bands * a.bands), color_net(a.color_net, false);
+  const OccupiedBox box(a.rays);
 #pragma omp parallel
   {
-    Renderer renderer(a, sigma_net, color_net);
+    Renderer renderer(a, box, sigma_net, color_net);
 #pragma omp for schedule(dynamic, 1)
     for (i64 block = 0; block < ceil_div(a.rays.rays, kBlock); ++block)
       renderer.block(block * kBlock, std::min(a.rays.rays, (block + 1) * kBlock));

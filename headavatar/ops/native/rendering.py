@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def render_rays(
     origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, table: Tensor, sigma_weights: list[Tensor],
     color_weights: list[Tensor], spec: HashGridSpec, bands: int, samples: int, low: Tensor, high: Tensor,
-    occupancy: Tensor | None, probes: int, min_step: float, shift: float, scale: float, stop: float,
+    occupancy: Tensor | None, probes: int, min_step: float, shift: float, scale: float, opaque: float,
     warp: Tensor | None, nodes: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """`ops.render_rays`: color (R, 3), alpha (R,) and distance times alpha (R,)."""
@@ -38,7 +38,7 @@ def render_rays(
         address(cells), rays, side, 1 if cells is None else probes, samples, min_step,
     )  # fmt: skip
     args = RenderArgs(
-        ray_args, grid_args(spec, origins, table[None], None), sigma_net, color_net, shift, scale, stop, bands,
+        ray_args, grid_args(spec, origins, table[None], None), sigma_net, color_net, shift, scale, opaque, bands,
         address(warp), nodes, address(color), address(alpha), address(depth),
     )  # fmt: skip
     handle().ha_render(ctypes.byref(args))
