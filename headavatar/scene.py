@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,8 @@ class Clip:
             the fitted head, or a network's where preprocess was asked for one. None for a clip that has none.
         background: (H, W, 3) uint8, what was seen behind the person, white where nothing ever was. None for a clip
             that has none.
+        scratch: a folder on a disk that has room for what a method keeps out of memory while it works. None takes the
+            system's folder for such files.
     """
 
     images: Sequence[Array]
@@ -221,6 +224,7 @@ class Clip:
     covered: Sequence[Array] | None = None
     normals: Sequence[Array] | None = None
     background: Array | None = None
+    scratch: Path | None = None
 
     def __len__(self) -> int:
         return len(self.frame_idx)

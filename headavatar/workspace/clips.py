@@ -175,6 +175,7 @@ def load_clip(workspace: Workspace, split: str = "blocks", with_torso: bool = Fa
         covered=None if with_torso else Differences(people, heads),
         normals=sequence(folder, gray=False) if (folder := _normals_folder(workspace)) else None,
         background=read_image(plate) if (plate := workspace.path(layout.BACKGROUND)).exists() else None,
+        scratch=workspace.root,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ...scene import Array, Clip
+from .frame_file import FrameFile
 
 MOUTH = (0, 17, 57, 287)
 """MediaPipe points whose rectangle holds the mouth: its top, bottom and corners, a little outside the lips."""
@@ -20,7 +22,10 @@ SHARES = {"head": 0.6, "face": 0.2, "mouth": 0.12, "eyes": 0.08}
 
 @dataclass(frozen=True)
 class TrainingPixels:
-    """Colors, mattes and rectangles of the training frames, in memory.
+    """Colors, mattes and rectangles of the training frames.
+
+    On the CPU colors and mattes stay on disk and are read a frame at a time, so memory does not grow with the clip. A
+    card holds them in its own memory, since every read would wait for it.
 
     Attributes:
         colors: (n, H·W, 3) uint8.
@@ -31,9 +36,9 @@ class TrainingPixels:
         width, height: of the frames.
     """
 
-    colors: torch.Tensor
-    mattes: torch.Tensor
-    counted: torch.Tensor
+    colors: torch.Tensor | FrameFile
+    mattes: torch.Tensor | FrameFile
+    counted: torch.Tensor | FrameFile
     rectangles: dict[str, torch.Tensor]
     plate: torch.Tensor
     width: int
@@ -44,25 +49,34 @@ class TrainingPixels:
         """Read a clip's training frames; no other frame's colors are touched."""
         height, width = clip.valid.shape
         train = clip.split.train
-        colors = np.stack([np.asarray(clip.images[int(i)]).reshape(-1, 3) for i in train])
-        mattes = np.stack([np.asarray(clip.mattes[int(i)]).reshape(-1) for i in train])
-        counted = np.tile(clip.valid.reshape(-1), (len(train), 1))
-        if clip.covered is not None:
-            for row, i in zip(counted, train, strict=True):
-                row &= clip.covered[int(i)].reshape(-1) < COVERED
-        heads = np.stack([_matte_rectangle(matte.reshape(height, width)) for matte in mattes])
+        heads = []
+
+        def records() -> Iterator[tuple[Array, Array, Array]]:
+            for i in train:
+                matte, counted = np.asarray(clip.mattes[int(i)]), clip.valid
+                if clip.covered is not None:
+                    counted = counted & (np.asarray(clip.covered[int(i)]) < COVERED)
+                heads.append(_matte_rectangle(matte))
+                yield np.asarray(clip.images[int(i)]).reshape(-1, 3), matte.reshape(-1), counted.reshape(-1)
+
+        rows: Sequence[torch.Tensor | FrameFile]
+        if torch.device(device).type == "cpu":
+            rows = FrameFile.written(records(), clip.scratch)
+        else:
+            stacks = (np.stack(column) for column in zip(*records(), strict=True))
+            rows = [torch.from_numpy(stack).to(device) for stack in stacks]
+        colors, mattes, counted = rows
+        boxes = np.stack(heads)
         marks = clip.landmarks[train, :, :2]
         rectangles = {
-            "head": heads,
-            "face": _rectangle(marks, 0.15, heads, width, height),
-            "mouth": _rectangle(marks[:, MOUTH], 0.2, heads, width, height),
-            "eyes": _rectangle(marks[:, EYES], 0.1, heads, width, height),
+            "head": boxes,
+            "face": _rectangle(marks, 0.15, boxes, width, height),
+            "mouth": _rectangle(marks[:, MOUTH], 0.2, boxes, width, height),
+            "eyes": _rectangle(marks[:, EYES], 0.1, boxes, width, height),
         }
         plate = np.full((height, width, 3), 255, np.uint8) if clip.background is None else clip.background
         return TrainingPixels(
-            torch.from_numpy(colors).to(device), torch.from_numpy(mattes).to(device),
-            torch.from_numpy(counted).to(device),
-            {name: torch.from_numpy(boxes) for name, boxes in rectangles.items()},
+            colors, mattes, counted, {name: torch.from_numpy(places) for name, places in rectangles.items()},
             torch.from_numpy(plate.reshape(-1, 3)).to(device), width, height,
         )  # fmt: skip
 
