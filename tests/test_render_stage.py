@@ -173,6 +173,23 @@ def test_maps_hold_metres_and_say_so(fitted: Workspace) -> None:
         np.testing.assert_allclose(color[int(v), int(u), :3], wanted, atol=1)
 
 
+def test_the_surface_is_drawn_where_the_field_would_be(fitted: Workspace) -> None:
+    for look in ("field", "surface"):
+        run(fitted, RenderSettings(mode="still", look=look, maps=True, expression="jawOpen=0.7"), RunContext())
+        arrays = np.load(fitted.path("renders/painted-expression-maps/000000.npz"))
+        picture = read_image(fitted.path("renders/painted-expression.png")).astype(int)
+        if look == "field":
+            disc, red, flat = arrays["alpha"] > 0.5, picture[..., 0], arrays["depth"]
+    ball = arrays["alpha"] > 0.5
+    assert (ball & disc).sum() / (ball | disc).sum() > 0.9
+    both = ball & disc & (arrays["alpha"] > 0.999)
+    np.testing.assert_allclose(picture[..., 0][both], red[both], atol=2)
+    # the ball's nearest point lies its radius before the disc, and looks at the camera
+    y, x = np.unravel_index(np.where(ball, arrays["depth"], 9).argmin(), ball.shape)
+    assert flat[disc].min() - arrays["depth"][y, x] == pytest.approx(0.09, abs=0.003)
+    assert arrays["normal"][y, x, 2] < -0.9
+
+
 def test_views_beyond_the_poses_of_training_are_said(fitted: Workspace) -> None:
     summary = run(fitted, RenderSettings(mode="swing", orbit_deg=80), RunContext())
     assert any("guesses" in note for note in summary["notes"])

@@ -31,6 +31,10 @@ Cameras = Annotated[
 OrbitDegrees = Annotated[
     float | None, typer.Option("--orbit-deg", help="How far orbit and swing go to either side, degrees.")
 ]
+Look = Annotated[
+    str | None,
+    typer.Option("--look", help="Drawn as fitted, or by its surface for views far off.", metavar="field|surface"),
+]
 Maps = Annotated[
     bool | None, typer.Option("--maps/--no-maps", help="Depth and normals too: video, 16-bit PNG, NPZ in metres.")
 ]
@@ -51,6 +55,7 @@ def register(app: typer.Typer) -> None:
         expression: Expression = None,
         cameras: Cameras = None,
         orbit_deg: OrbitDegrees = None,
+        look: Look = None,
         maps: Maps = None,
     ) -> None:
         """Render the avatar beside the real frames, from around, from any camera, and with any expression."""
@@ -62,7 +67,7 @@ def register(app: typer.Typer) -> None:
         given = {
             "avatar": avatar, "mode": mode, "frames": frames, "size": size, "background": background,
             "expression": expression, "cameras": video_path(cameras) if cameras else None, "orbit_deg": orbit_deg,
-            "maps": maps,
+            "look": look, "maps": maps,
         }  # fmt: skip
         wanted = session.requests(common, {"render": given})
         session.bring_up(session.open_workspace(common), common, wanted, next_command="eval")

@@ -25,6 +25,10 @@ class RenderSettings:
     orbit_deg: float = setting(15.0, "How far orbit and swing go to either side, degrees.")
     expression: str = setting("", "Face of still, orbit, swing and views, as in jawOpen=0.6,browInnerUp=1.")
     cameras: str = setting("", "Cameras to see it from: a JSON file, ours or transforms.json.", changes_result=False)
+    look: str = setting(
+        "field", "How still, orbit, swing and views are drawn: as fitted, or by the avatar's surface, a colored mesh, "
+        "which holds together further from the poses of training.", choices=("field", "surface"), added_later=True,
+    )  # fmt: skip
     maps: bool = setting(
         False, "Depth and normals too: video, 16-bit PNG, and NPZ in metres, with a JSON of units and axes.",
         added_later=True,

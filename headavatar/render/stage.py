@@ -15,11 +15,12 @@ from headavatar.progress import RunContext, Task
 from headavatar.render import panels, sequences
 from headavatar.render.avatars import BACKGROUNDS, Opened, open_avatar
 from headavatar.render.camera_files import read_cameras
-from headavatar.render.cameras import Shot, degrees_from
+from headavatar.render.cameras import Shot, degrees_from, seats
 from headavatar.render.expressions import Handles
 from headavatar.render.maps import MapWriter
 from headavatar.render.neutral import neutral_frame, rest_of
 from headavatar.render.settings import RenderSettings
+from headavatar.render.solid import Solid
 from headavatar.render.video import VideoWriter
 from headavatar.scene import Array, Camera, Clip, HeadParams
 from headavatar.workspace import Workspace, load_clip
@@ -43,6 +44,7 @@ class _Studio:
     camera: Camera
     rest: HeadParams
     handles: Handles
+    solid: Solid | None
 
     def stem(self, mode: str) -> str:
         return f"renders/{self.opened.name}-{mode}"
@@ -81,7 +83,8 @@ def run(workspace: Workspace, settings: RenderSettings, context: RunContext) -> 
     clip = load_clip(workspace, opened.split, opened.with_torso)
     camera = sized(clip.camera, settings.size)
     rest = handles.put(rest_of(clip.params), values)
-    studio = _Studio(workspace, context, settings, opened, clip, camera, rest, handles)
+    solid = Solid(opened.avatar, rest, seats(clip)) if settings.look == "surface" else None
+    studio = _Studio(workspace, context, settings, opened, clip, camera, rest, handles, solid)
     notes = handles.beyond(values)
     for note in notes:
         context.reporter.warn(note)
@@ -205,7 +208,10 @@ def _picture(studio: _Studio, mode: str, shot: Shot, said: str = "") -> _Written
 
 def _draw(studio: _Studio, shot: Shot, maps: MapWriter | None) -> Array:
     background = BACKGROUNDS[studio.settings.background]
-    rendered = studio.opened.avatar.render(shot.params, shot.camera, background)
+    if studio.solid is not None and shot.params.expression is studio.rest.expression:  # not a frame of the clip
+        rendered = studio.solid.render(shot, background)
+    else:
+        rendered = studio.opened.avatar.render(shot.params, shot.camera, background)
     if maps is not None:
         maps.write(rendered, background, shot)
     return panels.to_uint8(rendered.rgb)
