@@ -21,7 +21,6 @@ from headavatar.ops import backend
 from headavatar.ops.bench_cases import CASES, Case
 from headavatar.ops.native import library
 
-
 COMPARED = ("native", "reference")
 """Backends of tensors on the processor, which the cases make."""
 
