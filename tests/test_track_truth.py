@@ -66,6 +66,7 @@ def test_the_truth_has_no_error_and_a_known_error_its_figure(filmed: tuple[Path,
     for name in ("vertex_mm", "vertex_mm_similarity", "rotation_deg", "rotation_deg_varying", "landmark_nme"):
         assert figures[name] < 0.02, name
     assert figures["correlation_least"] > 0.999 and figures["gaze_deg"] < 0.1
+    assert figures["neck_deg"] < 0.02 and figures["neck_deg_true"] > 2
 
     tilt = axis_angle_to_matrix_np(np.radians([[0.0, 2.0, 0.0]]))
     turned = matrix_to_axis_angle_np(axis_angle_to_matrix_np(truth.params.rotation) @ tilt).astype(np.float32)
@@ -143,6 +144,7 @@ def test_five_clips_come_as_near_as_before(five: dict[tuple[str, str], dict[str,
     assert mean(five, "correlation") > 0.7
     assert mean(five, "gaze_deg") < 5.0
     assert mean(five, "landmark_nme") < 0.02
+    assert mean(five, "neck_deg") < 0.5 * mean(five, "neck_deg_true")  # the torso turns a little too
 
 
 @pytest.mark.slow
