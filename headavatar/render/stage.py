@@ -90,7 +90,6 @@ def run(workspace: Workspace, settings: RenderSettings, context: RunContext) -> 
         context.reporter.warn(note)
     modes = ["self", "orbit", "sweep"] if settings.mode == "all" else [settings.mode]
     modes += ["still"] if values and "still" not in modes else []
-    modes += ["views"] if settings.cameras and "views" not in modes else []
     files: list[str] = []
     pictures = 0
     for mode in modes:
@@ -208,7 +207,7 @@ def _picture(studio: _Studio, mode: str, shot: Shot, said: str = "") -> _Written
 
 def _draw(studio: _Studio, shot: Shot, maps: MapWriter | None) -> Array:
     background = BACKGROUNDS[studio.settings.background]
-    if studio.solid is not None and shot.params.expression is studio.rest.expression:  # not a frame of the clip
+    if studio.solid is not None and shot.params.expression is studio.rest.expression:  # none of the clip's own faces
         rendered = studio.solid.render(shot, background)
     else:
         rendered = studio.opened.avatar.render(shot.params, shot.camera, background)
