@@ -55,6 +55,10 @@ class SkullPoses:
         still = np.broadcast_to(np.eye(3), root.shape)
         return SkullPoses(skull, np.asarray(translation, np.float64), np.stack([still, root, skull], 1))
 
+    def in_metres(self, unit: float) -> SkullPoses:
+        """The same poses of a rigid head, which count in a unit of so many metres."""
+        return SkullPoses(self.rotation, unit * self.translation, self.levers)
+
     def seen_by(self, world_to_camera: Array) -> SkullPoses:
         """The same skull in the world whose camera is ours.
 

@@ -105,7 +105,8 @@ def run(
     train = training_frames(inputs.times_s[rows])
     track = Track(rows, train, person, motion, camera, motion, errors, [])
     covered = mesh_cover(found, camera, inputs.landmarks[rows])
-    verdict = judge(found, known, float(errors[rows].mean()), float(done["turned_deg"]), float(done["scale"]), covered)
+    scale = 1.0 if unit is None else float(done["scale"])  # a unit that nobody knows cannot be wrong
+    verdict = judge(found, known, float(errors[rows].mean()), float(done["turned_deg"]), scale, covered)
     if (astray := points_astray(found, camera, inputs.landmarks[rows])) > WRONG_NME:
         verdict.wrong.append(
             f"the folder's own landmarks lie off by {astray:.0%} of the eyes' distance: they are of other pictures"
@@ -169,11 +170,11 @@ def fit(
     start = initial_motion(model, whole.stranger(), seen)
     frames = keyframes(seen, candidates, start.rotation, settings.keyframes)
     keys = LandmarkFit(model, seen[frames], whole.weights, focal)
-    unit = placement.unit_m(poses[frames.numpy()], start[frames]) if unit is None else unit
-    poses = replace(poses, translation=unit * poses.translation)
     if known is None:
-        person, placed = _placed(keys, start[frames], poses[frames.numpy()], reporter)
+        person, placed, unit = _placed(keys, start[frames], poses[frames.numpy()], unit, reporter)
+        poses = poses.in_metres(unit)
     else:
+        poses = poses.in_metres(unit or 1.0)
         placed = known.placement
         person = _under(keys, placed, poses[frames.numpy()], known, frames)
     motion = placed.motion(poses, 0.5 * seen.scores)
@@ -186,16 +187,20 @@ def fit(
         "identity": person.identity.numpy(), "offset": person.offset.numpy(), "rotation": motion.rotation.numpy(),
         "translation": motion.translation.numpy(), "expression": motion.expression.numpy(),
         "turn": placed.turn, "turned_deg": np.array(placed.turned_deg), "scale": np.array(placed.scale),
-        "unit": np.array(unit), "origin": placed.vectors[-1],
+        "unit": np.array(unit or 1.0), "origin": placed.vectors[-1],
     }  # fmt: skip
 
 
-def _placed(keys: LandmarkFit, start: Motion, poses: SkullPoses, reporter: Reporter) -> tuple[Person, Placement]:
-    """The person and the head's place in the poses, by turns, on keyframes."""
+def _placed(
+    keys: LandmarkFit, start: Motion, poses: SkullPoses, unit: float | None, reporter: Reporter
+) -> tuple[Person, Placement, float]:
+    """The person, the head's place in the poses, by turns, on keyframes; and the poses' unit, metres."""
     every = torch.arange(len(start))
     with reporter.task("placing the head", 1 + _ROUNDS) as task:
         person, motion = keys.refine_person(every, keys.stranger(), start, 2, offsets=False)
         person, motion = keys.refine_person(every, person, motion, _PERSON_ITERATIONS)
+        unit = placement.unit_m(poses, motion) if unit is None else unit
+        poses = poses.in_metres(unit)
         placed = placement.first(poses, motion)
         task.advance()
         with suppress(torch.linalg.LinAlgError):  # poses that make no sense, such as a head behind the camera
@@ -204,7 +209,7 @@ def _placed(keys: LandmarkFit, start: Motion, poses: SkullPoses, reporter: Repor
                 person, motion = keys.refine_person(every, person, motion, 1, add=_held(True, False, False))
                 placed = placement.refine(keys, person, poses, placed, motion)
                 task.advance()
-    return person, placed
+    return person, placed, unit
 
 
 def _under(keys: LandmarkFit, placed: Placement, poses: SkullPoses, known: Native, frames: Tensor) -> Person:
