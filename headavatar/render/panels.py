@@ -44,12 +44,16 @@ def resize(rgb: Array, width: int, height: int) -> Array:
     return np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC))
 
 
-def caption(rgb: Array, text: str, color: tuple[int, int, int] = INK) -> Array:
-    """A white strip with a line of text above a picture; the text is shrunk to fit its width."""
+def caption(rgb: Array, text: str, color: tuple[int, int, int] = INK, height_px: int = 0) -> Array:
+    """A white strip with a line of text above a picture; the text is shrunk to fit its width.
+
+    Args:
+        height_px: of the strip; 0 takes a share of the picture's width.
+    """
     import cv2
 
     width = rgb.shape[1]
-    height = max(14, round(width * 0.085))
+    height = height_px or max(14, round(width * 0.085))
     strip = np.full((height, width, 3), 255, np.uint8)
     scale = height / 30.0
     (length, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)

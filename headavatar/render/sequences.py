@@ -22,6 +22,10 @@ SWEEP_STEPS = 5
 ORBIT_FRAMES = 60
 SWING_FRAMES = 100
 
+FACE_M = 0.1
+"""Half the side of what a sheet shows of a head, metres."""
+SHEET_CAPTION_PX = 20
+
 HEAD_MIDDLE_M = np.array([0.0, 0.03, 0.04])
 """Head space: between the temples, what an orbit turns around."""
 
@@ -151,11 +155,23 @@ def there_and_back(name: str, steps: Sequence[tuple[float, Array]]) -> list[Arra
     return [*up, *up[-2::-1]]
 
 
-def strip(name: str, steps: Sequence[tuple[float, Array]], width_px: int) -> Array:
+def strip(name: str, steps: Sequence[tuple[float, Array]], box: tuple[slice, slice], width_px: int) -> Array:
     """A sweep as a row of small pictures, lowest value first.
 
     Args:
+        box: rows and columns to show, see `face_box`.
         width_px: of each picture.
     """
-    small = [panels.resize(p, width_px, round(p.shape[0] * width_px / p.shape[1])) for _, p in steps]
-    return panels.caption(panels.side_by_side(small), f"{name}  {steps[0][0]:.2f} to {steps[-1][0]:.2f}")
+    small = [panels.resize(np.ascontiguousarray(picture[box]), width_px, width_px) for _, picture in steps]
+    text = f"{name}  {steps[0][0]:.2f} to {steps[-1][0]:.2f}"
+    return panels.caption(panels.side_by_side(small), text, height_px=SHEET_CAPTION_PX)
+
+
+def face_box(rest: HeadParams, camera: Camera) -> tuple[slice, slice]:
+    """Rows and columns of the square that holds the face, as much of it as lies in the picture."""
+    (u, v), depth = camera.project(_middle(rest))
+    half = float(camera.K[0, 0]) * FACE_M / float(depth)
+    half = int(max(4, min(half, camera.width / 2, camera.height / 2)))
+    column = int(np.clip(round(float(u)) - half, 0, camera.width - 2 * half))
+    row = int(np.clip(round(float(v)) - half, 0, camera.height - 2 * half))
+    return slice(row, row + 2 * half), slice(column, column + 2 * half)

@@ -150,13 +150,14 @@ def _sweep(studio: _Studio) -> _Written:
     if not moving:
         return [], 0, "sweep: no expression moved in training."
     strips: list[Array] = []
+    box = sequences.face_box(studio.rest, studio.camera)
 
     def drawn(task: Task) -> Iterator[Array]:
         for index in moving:
             steps = sequences.expression_steps(
                 studio.opened.avatar, handles, index, studio.rest, studio.camera, studio.settings.background
             )
-            strips.append(sequences.strip(handles.names[index], steps, THUMBNAIL_PX))
+            strips.append(sequences.strip(handles.names[index], steps, box, THUMBNAIL_PX))
             yield from sequences.there_and_back(handles.names[index], steps)
             task.advance()
 
