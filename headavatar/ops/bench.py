@@ -1,8 +1,8 @@
 """Times every kernel on both CPU backends in one run: `python -m headavatar.ops.bench [--markdown] [--only NAME]`.
 
 Each round runs both backends in turn, so that a machine whose speed drifts slows both; what is shown are the medians,
-and beside them the least that the machine could take: the bytes that must move over the memory's measured speed, and
-the arithmetic over the processor's.
+and beside them how near that is to what the machine can do: the bytes that must move, over those that copying moves in
+the same time, and the operations that must be done, over those of torch's matrix product.
 """
 
 from __future__ import annotations
@@ -96,12 +96,13 @@ def machine() -> str:
 
 
 def table(rows: list[Row], markdown: bool, bytes_per_s: float, flops: float) -> str:
-    """The rows as text or Markdown."""
-    header = ("kernel", "size", "native ms", "reference ms", "speed-up", "memory floor ms", "arithmetic floor ms")
+    """The rows as text or Markdown, with the share that each reaches of the memory's speed and of the arithmetic."""
+    header = ("kernel", "size", "native ms", "reference ms", "speed-up", "of memory speed", "of arithmetic peak")
     body = [
         (
             row.case.name, row.case.size, f"{row.native_ms:.2f}", f"{row.reference_ms:.1f}", f"{row.speedup:.1f}x",
-            f"{1e3 * row.case.bytes_moved / bytes_per_s:.2f}", f"{1e3 * row.case.operations / flops:.2f}",
+            f"{1e5 * row.case.bytes_moved / bytes_per_s / row.native_ms:.0f} %",
+            f"{1e5 * row.case.operations / flops / row.native_ms:.0f} %",
         )
         for row in rows
     ]  # fmt: skip
@@ -123,8 +124,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"nothing to compare: {library.load().reason}\n")
         return 6
     rows = [measure(case, options.rounds) for case in CASES if options.only in case.name]
-    text = table(rows, options.markdown, bandwidth(), arithmetic())
-    sys.stdout.write(f"{machine()}\n\n{text}\n")
+    bytes_per_s, flops = bandwidth(), arithmetic()
+    text = table(rows, options.markdown, bytes_per_s, flops)
+    ceilings = f"memory {bytes_per_s / 1e9:.1f} GB/s, arithmetic {flops / 1e9:.0f} GFLOP/s"
+    sys.stdout.write(f"{machine()}\n{ceilings}\n\n{text}\n")
     return 0
 
 

@@ -15,6 +15,8 @@ GRID = ops.HashGridSpec(levels=16, features=2, log2_table=14, base_resolution=16
 POINTS = 131072
 RAYS, SAMPLES = 8192, 8
 TABLES = 16
+STEP_TABLES = 58
+"""Of a whole step and a picture: neutral, every expression that moves, and the pose."""
 LOW = torch.full((3,), -0.5)
 
 
@@ -161,8 +163,60 @@ def _adam(moments: str) -> Callable[[], object]:
     return lambda: optimizer.step(pairs)
 
 
+def _ball(side: int, inner: float, outer: float) -> Tensor:
+    axis = torch.linspace(-1, 1, side)
+    square = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2
+    return (square > inner**2) & (square < outer**2)
+
+
+def _step() -> Callable[[], object]:
+    sigma_weights, color_weights = _weights(GRID.width, 64, 16), _weights(31, 64, 3)
+    origins, directions = _rays()
+    near, shell = torch.full((RAYS,), 1.4), _ball(128, 0.55, 0.75)
+    optimizer = ops.RankOneAdam(torch.randn(STEP_TABLES, GRID.parameters) * 0.1, lr=1e-3)
+    coefficients = torch.rand(4, STEP_TABLES)
+    leaves = [*sigma_weights, *color_weights]
+    borders = torch.arange(0, RAYS + 1, RAYS // 4)
+
+    def call() -> None:
+        blended = ops.blend_tables(coefficients, optimizer.tables).requires_grad_()
+        rays = ops.sample_rays(origins, directions, near, near + 1.2, 10, low=LOW, high=-LOW, occupancy=shell)
+        sigma, rgb = ops.nerf_field(
+            rays.positions, blended, ops.spherical_harmonics(directions, 4), rays.ray_index, sigma_weights,
+            color_weights, GRID, frame_offsets=rays.ray_offsets[borders], density_scale=30.0,
+        )  # fmt: skip
+        picture = ops.composite(sigma, rgb, rays.deltas, rays.distances, rays.ray_offsets)
+        for leaf in leaves:
+            leaf.grad = None
+        ((picture.rgb - 0.3).abs().mean() + (picture.alpha - 0.5).abs().mean()).backward()
+        optimizer.step([(coefficients[b], blended.grad[b]) for b in range(4)])  # type: ignore[index]
+
+    return call
+
+
+def _render() -> Callable[[], object]:
+    sigma_weights, color_weights = _weights(GRID.width, 64, 16), _weights(31, 64, 3)
+    tables = torch.randn(STEP_TABLES, GRID.parameters) * 0.1
+    v, u = torch.meshgrid(torch.linspace(-0.45, 0.45, 256), torch.linspace(-0.45, 0.45, 256), indexing="ij")
+    origins = torch.tensor([0.0, 0.0, 2.0]).expand(256 * 256, 3).contiguous()
+    targets = torch.stack((u, v, torch.zeros_like(u)), -1).reshape(-1, 3)
+    directions = torch.nn.functional.normalize(targets - origins, dim=1)
+    near, shell = torch.full((256 * 256,), 1.4), _ball(128, 0.4, 0.5)
+    coefficients = torch.rand(1, STEP_TABLES)
+
+    def call() -> None:
+        blended = ops.blend_tables(coefficients, tables)
+        ops.render_rays(
+            origins, directions, near, near + 0.6, blended[0], sigma_weights, color_weights, GRID, bands=4, samples=10,
+            low=LOW, high=-LOW, occupancy=shell, density_scale=30.0, opaque=1e-2,
+        )  # fmt: skip
+
+    return call
+
+
 _FIELD_OPS = 2 * (32 * 64 + 64 * 16 + 31 * 64 + 64 * 3) + 16 * 2 * 8 * 2
 _N = RAYS * SAMPLES
+_STEP_SAMPLES, _RENDER_SAMPLES = 46130, 160560  # what their occupied shells leave of rays times samples
 _P = GRID.parameters
 
 CASES = (
@@ -185,5 +239,9 @@ CASES = (
          4 * _P * (6 * TABLES + 4), TABLES * _P * 18),
     Case("rank-one Adam, bfloat16", "16 tables of 0.45M, 4 frames", lambda: _adam("bfloat16"),
          4 * _P * (4 * TABLES + 4), TABLES * _P * 18),
+    Case("full step", "8192 rays x 10 samples, 4 frames, 58 tables", _step, 4 * _P * (5 * STEP_TABLES + 12),
+         3 * _STEP_SAMPLES * _FIELD_OPS + STEP_TABLES * _P * 26, 1),
+    Case("picture", "256 x 256, at most 10 samples a ray, 58 tables", _render, 4 * _P * (STEP_TABLES + 1),
+         _RENDER_SAMPLES * _FIELD_OPS + STEP_TABLES * _P * 2, 1),
 )  # fmt: skip
 """Every kernel, at the sizes of the balanced preset."""
