@@ -22,9 +22,11 @@ SWEEP_STEPS = 5
 ORBIT_FRAMES = 60
 SWING_FRAMES = 100
 
-FACE_M = 0.1
+FACE_M = 0.115
 """Half the side of what a sheet shows of a head, metres."""
-SHEET_CAPTION_PX = 20
+FACE_MIDDLE_M = np.array([0.0, 0.0, 0.06])
+"""Head space: at the nose, so that brows and chin both lie on the sheet."""
+SHEET_CAPTION_PX = 22
 
 HEAD_MIDDLE_M = np.array([0.0, 0.03, 0.04])
 """Head space: between the temples, what an orbit turns around."""
@@ -99,7 +101,7 @@ def orbit(rest: HeadParams, camera: Camera, degrees: float) -> list[Shot]:
         camera: the clip's.
         degrees: yaw to either side; a third of it up and down.
     """
-    return _turned(rest, camera, swing(camera, _middle(rest), ORBIT_FRAMES, degrees, degrees / 3))
+    return _turned(rest, camera, swing(camera, _placed(rest, HEAD_MIDDLE_M), ORBIT_FRAMES, degrees, degrees / 3))
 
 
 def yaw_swing(rest: HeadParams, camera: Camera, degrees: float) -> list[Shot]:
@@ -108,7 +110,7 @@ def yaw_swing(rest: HeadParams, camera: Camera, degrees: float) -> list[Shot]:
     Source:
         NeRFBlendShape's novel views: ±15 degrees of yaw in 100 frames.
     """
-    return _turned(rest, camera, swing(camera, _middle(rest), SWING_FRAMES, degrees, 0.0))
+    return _turned(rest, camera, swing(camera, _placed(rest, HEAD_MIDDLE_M), SWING_FRAMES, degrees, 0.0))
 
 
 def views(rest: HeadParams, camera: Camera, cameras: Sequence[Camera], in_head_space: bool) -> list[Shot]:
@@ -127,9 +129,10 @@ def _turned(rest: HeadParams, camera: Camera, seen: Sequence[Camera]) -> list[Sh
     return [Shot(rest, view).seen_by(camera) for view in seen]
 
 
-def _middle(rest: HeadParams) -> Array:
+def _placed(rest: HeadParams, point_m: Array) -> Array:
+    """(3,) a point of head space where the head stands in the world, metres."""
     pose = axis_angle_to_matrix_np(np.asarray(rest.rotation[0], np.float64))
-    return np.asarray(pose @ HEAD_MIDDLE_M + rest.translation[0])
+    return np.asarray(pose @ point_m + rest.translation[0])
 
 
 def expression_steps(
@@ -169,7 +172,7 @@ def strip(name: str, steps: Sequence[tuple[float, Array]], box: tuple[slice, sli
 
 def face_box(rest: HeadParams, camera: Camera) -> tuple[slice, slice]:
     """Rows and columns of the square that holds the face, as much of it as lies in the picture."""
-    (u, v), depth = camera.project(_middle(rest))
+    (u, v), depth = camera.project(_placed(rest, FACE_MIDDLE_M))
     half = float(camera.K[0, 0]) * FACE_M / float(depth)
     half = int(max(4, min(half, camera.width / 2, camera.height / 2)))
     column = int(np.clip(round(float(u)) - half, 0, camera.width - 2 * half))
