@@ -18,11 +18,11 @@ FINER = 2
 
 
 class Solid:
-    """Draws an avatar's colored mesh; the mesh is made once per expression.
+    """Draws the colored mesh of an avatar's face, which is made once.
 
     Args:
         avatar: of a method that has surfaces.
-        rest: one frame (T = 1): the head's pose that its surface and colors are taken at.
+        rest: one frame (T = 1): the face, and the head's pose that its surface and colors are taken at.
         seen_from: (N, 3) where training's cameras stood, head space, metres.
     Raises:
         UsageError: the method has none.
@@ -45,7 +45,7 @@ class Solid:
             background: RGB in [0, 1].
         """
         if self._surface is None:
-            self._surface = self.avatar.surface(self.rest, self.seen_from, VOXEL_M)  # type: ignore[attr-defined]
+            self._surface = self.avatar.surface(self.rest, self.seen_from, VOXEL_M)
         surface, camera = self._surface, shot.camera
         fine = camera.scaled(camera.width * FINER, camera.height * FINER)
         pose = shot.head_to_world
