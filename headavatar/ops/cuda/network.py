@@ -17,8 +17,9 @@ from headavatar.ops.cuda.kernels import network as kernels
 from headavatar.ops.reference.field import mlp
 
 BLOCK = 64
-WIDEST = 128
-"""The widest layer that the kernels take; wider ones, and hidden layers of unequal widths, are left to torch."""
+WIDEST, WIDEST_HIDDEN = 128, 64
+"""The widest input or output and the widest hidden layer that fit a program's memory on every card; wider networks, and
+hidden layers of unequal widths, are left to torch."""
 PROGRAMS = 128
 """Programs that share the gradient of the weights; their sums are added up in a fixed order."""
 LINEAR, SIGMOID, DENSITY = 0, 1, 2
@@ -78,7 +79,7 @@ def shape_of(weights: Sequence[Tensor], extra: int = 0, skip: int = 0) -> Shape 
     """The network's sizes, of whose inputs the last `extra` are a ray's; None where the kernels do not take it."""
     sizes = [weights[0].shape[1], *(len(w) for w in weights)]
     inputs, hidden = sizes[0] - extra, sizes[1:-1] or [1]
-    if max(sizes) > WIDEST or inputs < 1 or len(set(hidden)) > 1:
+    if max(sizes) > WIDEST or max(hidden) > WIDEST_HIDDEN or inputs < 1 or len(set(hidden)) > 1:
         return None
     return Shape(inputs, extra, hidden[0], sizes[-1], len(weights), skip, skip + inputs)
 

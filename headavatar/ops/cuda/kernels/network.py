@@ -123,7 +123,7 @@ def net_backward(
     put_rows(delta, row, live, value, OUT, OUT, PO)
     FIRST: tl.constexpr = HIDDEN * (IN + EXTRA)
     for back in tl.static_range(LAYERS - 1):
-        layer: tl.constexpr = LAYERS - 2 - back
+        layer = LAYERS - 2 - back
         start = weights + FIRST + layer * HIDDEN * HIDDEN
         if back == 0:
             value = tl.dot(value, matrix(start, OUT, HIDDEN, HIDDEN, PO, PH), input_precision=PRECISION)
