@@ -116,13 +116,15 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         x = [row[axis] for row in chosen]
         panel.plot(x, [row["step_ms"] for row in chosen], "o-", color="tab:blue", label="step, 8192 rays")
         panel.plot(x, [row["render_ms"] for row in chosen], "s-", color="tab:green", label="picture")
-        panel.set(xlabel=LABELS[axis], ylabel="milliseconds on one core", ylim=(0, None))
+        panel.set(xlabel=LABELS[axis], ylabel="milliseconds on one core")
+        panel.set_ylim(0, 1.5 * panel.get_ylim()[1])
         right = panel.twinx()
         right.plot(x, [row["memory_mb"] for row in chosen], "^--", color="tab:red", label="peak memory")
-        right.set(ylabel="megabytes", ylim=(0, None))
+        right.set(ylabel="megabytes")
+        right.set_ylim(0, 1.2 * right.get_ylim()[1])
         if axis == next(iter(AXES)):
-            panel.legend(loc="lower right")
-            right.legend(loc="upper left")
+            panel.legend(loc="upper right")
+            right.legend(loc="lower right")
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
