@@ -21,13 +21,18 @@ def motion_of(params: HeadParams, name: str = "driver", interpupil_m: float = 0.
     return Motion(name, params, np.arange(len(params)) / 25, np.arange(len(params)), interpupil_m)
 
 
+def with_recorded(rng: np.random.Generator, frames: int) -> HeadParams:
+    """A motion that another tracker saw as well."""
+    return replace(random_params(rng, frames), recorded=rng.normal(0, 0.3, (frames, 46)).astype(np.float32))
+
+
 def rests(driver: HeadParams, target: HeadParams) -> tuple[HeadParams, HeadParams]:
     return driver[neutral_frame(driver)], target[neutral_frame(target)]
 
 
 @pytest.mark.parametrize("range_gain", [False, True])
 def test_a_driver_on_its_own_head_changes_nothing(rng: np.random.Generator, range_gain: bool) -> None:
-    params = random_params(rng, 50)
+    params = with_recorded(rng, 50)
     rest = params[neutral_frame(params)]
     driven = transfer_relative(motion_of(params), rest, params, rest, interpupil_m=0.063, range_gain=range_gain)
     for field in fields(HeadParams):
@@ -54,7 +59,7 @@ def test_rotations_are_composed_as_scipy_composes_them(rng: np.random.Generator)
 
 
 def test_at_the_drivers_rest_the_target_rests(rng: np.random.Generator) -> None:
-    driver, target = random_params(rng, 30), random_params(rng, 40)
+    driver, target = with_recorded(rng, 30), with_recorded(rng, 40)
     rest_d, rest_t = rests(driver, target)
     driven = transfer_relative(motion_of(driver), rest_d, target, rest_t, interpupil_m=0.06)
     at = neutral_frame(driver)
@@ -64,6 +69,9 @@ def test_at_the_drivers_rest_the_target_rests(rng: np.random.Generator) -> None:
                 getattr(driven, field.name)[at], getattr(rest_t, field.name)[0], atol=2e-6, err_msg=field.name
             )
     assert driven.identity is target.identity
+    alone = replace(driver, recorded=None)
+    driven = transfer_relative(motion_of(alone), rest_d, target, rest_t, interpupil_m=0.06)
+    assert driven.recorded is None, "nobody can say what the other tracker would have seen"
 
 
 def test_closed_lids_close_whatever_each_ones_rest(rng: np.random.Generator) -> None:
