@@ -27,8 +27,9 @@ def neutral_frame(params: HeadParams) -> int:
     A person's resting face need not be zero, so every coefficient's tenth percentile over the clip stands for rest. A
     frame's distance from rest adds up what its coefficients have above that (jaw, smile and brows doubly), how far
     its lids are from where they are for most of the clip (their closing's 30th percentile, as blinks are short), the
-    head's rotation from the clip's median one, and its neck, jaw and eye rotations, in units of 0.15 rad. (The camera
-    may stand above or beside the face, so the median says more of rest than the frontal view does.) The distance is
+    head's rotation from the clip's median one, and its jaw and eye rotations, in units of 0.15 rad. (The camera may
+    stand above or beside the face, so the median says more of rest than the frontal view does; the neck bends as the
+    head turns, and would count that twice.) The distance is
     averaged over two neighbors on each side, nearer ones counting more, so that one lucky frame in the middle of a
     movement is not chosen.
 
@@ -49,12 +50,13 @@ def rest_of(params: HeadParams) -> HeadParams:
     Args:
         params: T ≥ 1 frames.
     Returns:
-        one frame (T = 1), with the clip's median rotation and translation.
+        one frame (T = 1), with the clip's median rotation, translation and neck.
     """
     return replace(
         params[neutral_frame(params)],
         rotation=np.median(params.rotation, axis=0, keepdims=True),
         translation=np.median(params.translation, axis=0, keepdims=True),
+        neck=np.median(params.neck, axis=0, keepdims=True),
     )
 
 
@@ -74,8 +76,7 @@ def distance_from_rest(params: HeadParams) -> Array:
     rotations = axis_angle_to_matrix_np(np.asarray(params.rotation, np.float64))
     usual_pose = axis_angle_to_matrix_np(np.median(np.asarray(params.rotation, np.float64), axis=0))
     turned = np.linalg.norm(matrix_to_axis_angle_np(usual_pose.T @ rotations), axis=1)
-    angles = turned + np.linalg.norm(params.neck, axis=1)
-    angles = angles + np.linalg.norm(params.jaw, axis=1) + 0.5 * np.linalg.norm(eyes, axis=2).mean(axis=1)
+    angles = turned + np.linalg.norm(params.jaw, axis=1) + 0.5 * np.linalg.norm(eyes, axis=2).mean(axis=1)
     return np.asarray(active + _LID_WEIGHT * lids + angles / _RADIANS_PER_UNIT)
 
 
