@@ -14,7 +14,7 @@ import synthetic
 import torch
 from small_fit import SMALL, rendered
 
-from headavatar.errors import InputError, ModelError, OutOfMemory
+from headavatar.errors import InputError, ModelError, OutOfMemory, UsageError
 from headavatar.evaluate import stage as evaluate
 from headavatar.evaluate.settings import EvalSettings
 from headavatar.fit import loop, stage
@@ -22,6 +22,7 @@ from headavatar.fit.settings import STAGE, FitSettings
 from headavatar.methods import get, load_avatar
 from headavatar.methods.nerf_blendshape.trainer import NerfBlendshapeTrainer
 from headavatar.progress import RunContext, SilentReporter
+from headavatar.track.settings import STAGE as TRACK
 from headavatar.workspace import Workspace
 from headavatar.workspace.settings import resolve
 
@@ -160,3 +161,14 @@ def test_eval_measures_holdout_beside_the_baselines(tracked: Workspace) -> None:
     assert {"split", "background", "mask", "crop", "hardware", "backend", "seed", "versions"} <= summary.keys()
     for name in ("best", "median", "worst"):
         assert tracked.path(f"avatars/made/previews/eval_{name}.png").is_file()
+
+
+def test_a_method_may_have_presets_that_its_stage_has_not() -> None:
+    fit, track = STAGE, TRACK
+    paper = resolve(fit, "paper", 0, {})
+    assert paper.preset == "paper" and paper.settings.method_settings.levels == 16
+    with pytest.raises(UsageError, match="papier") as raised:
+        resolve(fit, "papier", 0, {})
+    assert "paper" in raised.value.fix
+    with pytest.raises(UsageError, match="paper"):
+        resolve(track, "paper", 0, {})

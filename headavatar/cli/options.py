@@ -33,7 +33,7 @@ class Common:
 
     workspace: WorkspaceOption = None
     preset: Annotated[
-        str | None, typer.Option("--preset", help="fast, balanced or quality.", metavar="fast|balanced|quality")
+        str | None, typer.Option("--preset", help="fast, balanced or quality; `fit` also paper.", metavar="NAME")
     ] = None
     set: Annotated[
         list[str] | None,

@@ -243,7 +243,8 @@ class Planner:
             known = StageConfig(None, record.seed, st.flat_known(spec, record.settings))
         where = {name: f"{layout.CONFIG} [{key}]" for name in known.values if name not in values}
         preset, seed = known.preset, known.seed
-        if request.preset and (request.asked or key not in self.config):
+        fits = request.asked or (key not in self.config and (request.preset in spec.presets or not spec.presets))
+        if request.preset and fits:
             preset = request.preset
         if request.seed is not None and (request.asked or key not in self.config):
             seed = request.seed

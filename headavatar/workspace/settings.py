@@ -64,8 +64,12 @@ def resolve(
     """
     preset = preset or DEFAULT_PRESET
     own = {name: kind for name, kind in field_types(spec.settings).items() if kind is not Any}
-    settings = _build(spec.settings, _preset(spec.name, spec.presets, preset), values, own, where)
+    # A method may have presets beyond its stage's: for the stage's own settings they are the default one.
+    known = preset if not spec.presets or preset in spec.presets else DEFAULT_PRESET
+    settings = _build(spec.settings, _preset(spec.name, spec.presets, known), values, own, where)
     extension = spec.extension(settings)
+    if known != preset and (extension is None or preset not in extension.presets):
+        raise unknown("preset", preset, spec.presets if extension is None else extension.presets, spec.name)
     chosen = {name: getattr(settings, name) for name in values if name in own}
     allowed = list(own)
     if extension is not None:
