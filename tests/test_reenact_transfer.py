@@ -93,6 +93,16 @@ def test_closed_lids_close_whatever_each_ones_rest(rng: np.random.Generator) -> 
     assert half[blink[1]] == pytest.approx(0.375, abs=0.01)
 
 
+def test_a_rest_with_closed_lids_is_still_the_rest(rng: np.random.Generator) -> None:
+    driver, target = random_params(rng, 20), random_params(rng, 20)
+    for side in ("Left", "Right"):
+        for name, value in (("eyeBlink", 1.0), ("eyeSquint", 1.0), ("eyeLookDown", 1.0), ("eyeWide", 0.0)):
+            driver.expression[3, ARKIT_NAMES.index(name + side)] = value
+    rest = target[5]
+    driven = transfer_relative(motion_of(driver), driver[3], target, rest, interpupil_m=0.063)
+    np.testing.assert_allclose(driven.expression[3], rest.expression[0], atol=1e-5)
+
+
 def test_translation_is_scaled_by_head_size_and_distance(rng: np.random.Generator) -> None:
     driver, target = random_params(rng, 30), random_params(rng, 30)
     rest_d, rest_t = rests(driver, target)

@@ -143,7 +143,8 @@ def _closed(closing: Array, rest: float) -> float:
 
     A clip without a blink shows less; then 0.6, where tracked lids usually meet.
     """
-    return float(np.clip(max(np.quantile(closing, 0.99), 0.6), rest + 0.05, 1.1))
+    meeting = min(max(float(np.quantile(closing, 0.99)), 0.6), 1.1)
+    return max(meeting, rest + 0.05)  # a rest with closed lids, chosen by hand, is no wider than closed
 
 
 def _compose(moving: Array, driver_rest: Array, target_rest: Array) -> Array:

@@ -92,5 +92,5 @@ class FrameFile:
             raise IndexError(f"frame {frame} of {self._count}")
         row = np.empty(self._shape, np.uint8)
         self._file.seek(frame * self._size + self._start)
-        self._file.readinto(memoryview(row).cast("B"))  # type: ignore[attr-defined]
+        self._file.readinto(row.data.cast("B"))  # type: ignore[attr-defined]
         return torch.from_numpy(row).view(self._dtype)
