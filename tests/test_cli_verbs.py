@@ -145,7 +145,7 @@ def test_a_traceback_only_with_v(here: Path) -> None:
 
 
 def test_killed_at_random_moments_it_resumes_to_the_same_result(here: Path, seed: int) -> None:
-    wait = "--set", "wait=0.15"
+    wait = "--set", "wait=0.5"
     assert cli(here, "preprocess", "a.mp4", "--out", "whole.avatar").returncode == 0
     moments = random.Random(seed)
     for _ in range(3):

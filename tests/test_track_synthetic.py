@@ -10,10 +10,12 @@ import pytest
 import synthetic
 import torch
 
+from headavatar.errors import InputError
 from headavatar.head.rotations import axis_angle_to_matrix_np, matrix_to_axis_angle_np
 from headavatar.progress import RunContext, SilentReporter
 from headavatar.scene import ARKIT_NAMES, Array, HeadParams
 from headavatar.track import stage
+from headavatar.track.gauss_newton import solve_frames
 from headavatar.track.inputs import training_frames
 from headavatar.track.settings import TrackSettings
 from headavatar.workspace import Workspace, atomic, layout, load_camera, load_clip, load_params
@@ -80,17 +82,26 @@ def test_identity_is_found(tracked: tuple[Workspace, dict], clip: synthetic.Synt
 
 
 def test_the_picture_sharpens_the_pose(tmp_path: Path) -> None:
-    seed = int(np.random.default_rng().integers(2**31))
-    print(f"seed {seed}")
-    clip = synthetic.make(30, 160, seed, drift_px=0.8)
-    shake = {}
-    for refine in ("none", "fast"):
-        workspace = synthetic.write_workspace(tmp_path / f"{refine}.avatar", clip=clip)
-        settings = TrackSettings(refine=refine, keyframes=24, surfels=1500, texture_size=64, texture_frames=4)
-        stage.run(workspace, settings, RunContext())
-        shake[refine] = shaken(load_params(workspace).rotation, clip.params.rotation)
+    shake = {"none": 0.0, "fast": 0.0}
+    for seed in np.random.default_rng().integers(2**31, size=2).tolist():  # one clip alone may happen to drift little
+        print(f"seed {seed}")
+        clip = synthetic.make(30, 160, seed, drift_px=0.8)
+        for refine in shake:
+            workspace = synthetic.write_workspace(tmp_path / f"{refine}{seed}.avatar", clip=clip)
+            settings = TrackSettings(refine=refine, keyframes=24, surfels=1500, texture_size=64, texture_frames=4)
+            stage.run(workspace, settings, RunContext())
+            shake[refine] += shaken(load_params(workspace).rotation, clip.params.rotation)
     print(shake)
     assert shake["fast"] < 0.8 * shake["none"]
+
+
+def test_blocks_that_rounding_made_indefinite_are_solved_and_contradictions_said(rng: np.random.Generator) -> None:
+    roots = torch.from_numpy(rng.normal(size=(12, 6, 3)))
+    flat = roots @ roots.transpose(1, 2) - 1e-7 * torch.eye(6)
+    bands, gradient = torch.zeros(12, 3, 6), torch.from_numpy(rng.normal(size=(12, 6)))
+    assert torch.isfinite(solve_frames(flat, bands, gradient)).all()
+    with pytest.raises(InputError, match="cannot be solved"):
+        solve_frames(-torch.eye(6).repeat(12, 1, 1), bands, gradient)
 
 
 def test_summary_and_files(tracked: tuple[Workspace, dict], clip: synthetic.SyntheticClip) -> None:

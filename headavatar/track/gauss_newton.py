@@ -11,7 +11,12 @@ import torch
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
+from headavatar.errors import InputError
+from headavatar.scene import Array
+
 REFERENCE_STEP_S = 1.0 / 30.0
+RIDGES = (0.0, 1e-6, 1e-4, 1e-2)
+"""Growth of the diagonal, tried in turn: blocks summed in float32 may be indefinite by their rounding."""
 _BOUND_ROUNDS = 4
 
 
@@ -75,15 +80,33 @@ def solve_frames(blocks: Tensor, bands: Tensor, gradient: Tensor) -> Tensor:
         gradient: (T, D).
     Returns:
         (T, D) step, float64.
+    Raises:
+        InputError: H is not positive definite by far.
     """
-    frames, size = gradient.shape
-    width = 2 * size
-    banded = np.zeros((width + 1, frames * size), order="F")  # LAPACK's order: it would copy any other
+    right = -gradient.double().numpy().ravel()
+    for ridge in RIDGES:
+        banded = _banded(blocks, bands)
+        banded[0] *= 1 + ridge
+        try:
+            step = solveh_banded(banded, right, lower=True, overwrite_ab=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            continue
+        return torch.from_numpy(step.reshape(gradient.shape))
+    raise InputError(
+        "The head's motion cannot be solved for.", why="the poses or landmarks it starts from contradict each other",
+        fix="look at the overlay or the landmarks; a wrong convention of imported poses does this",
+    )  # fmt: skip
+
+
+def _banded(blocks: Tensor, bands: Tensor) -> Array:
+    """H of `solve_frames` as its diagonals, lower form: banded[i - j, j] = H[i, j]."""
+    frames, size = blocks.shape[:2]
+    banded = np.zeros((2 * size + 1, frames * size), order="F")  # LAPACK's order: it would copy any other
     dense = blocks.double().numpy()
     diagonal = np.arange(size)
     coupling = bands.double().numpy()
     starts = np.arange(frames) * size
-    for row in range(size):  # lower form: banded[i - j, j] = H[i, j]
+    for row in range(size):
         for column in range(row + 1):
             banded[row - column, starts + column] = dense[:, row, column]
     banded[0] += coupling[:, 0].ravel()
@@ -91,8 +114,7 @@ def solve_frames(blocks: Tensor, bands: Tensor, gradient: Tensor) -> Tensor:
         if frames > ahead:
             columns = (starts[: frames - ahead, None] + diagonal).ravel()
             banded[ahead * size, columns] = coupling[: frames - ahead, ahead].ravel()
-    step = solveh_banded(banded, -gradient.double().numpy().ravel(), lower=True, overwrite_ab=True, check_finite=False)
-    return torch.from_numpy(step.reshape(frames, size))
+    return banded
 
 
 def solve_bounded(blocks: Tensor, bands: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
