@@ -25,6 +25,9 @@ A blended hash grid and its field, B frames in one call; x[frame_offsets[b]:fram
 
 Where nothing is trained, `render_rays` does sampling, field and compositing in one call.
 
+Points are moved before they are looked up by grids of displacements: `spread` makes one from scattered values, `refine`
+reads a coarse one at the nodes of a finer one, `warp_points` moves the points, and `render_rays` takes one as `warp`.
+
 The parts of the field also stand alone: `hash_encode`, `fused_mlp`, `spherical_harmonics`.
 
 Results do not depend on the number of threads: sums are cut into pieces by the size of the input alone.
