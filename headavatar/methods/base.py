@@ -17,6 +17,8 @@ from ..scene import Array, Camera, Clip, HeadParams, RenderOutput, Surface
 if TYPE_CHECKING:
     import torch
 
+    from ..head import HeadModel
+
 
 def option(default: Any, help: str, *, choices: tuple[Any, ...] = ()) -> Any:
     """A field of a method's settings: default, help text and allowed values, as dataclass metadata."""
@@ -99,6 +101,25 @@ class HasSurface(Protocol):
         Args:
             seen_from: (N, 3) head space, metres: where cameras stood in training, some of them.
             voxel_m: how fine, metres.
+        """
+
+
+@runtime_checkable
+class HasMesh(Protocol):
+    """An avatar that is a textured mesh, so that other programs can draw it as it is."""
+
+    identity: Array
+
+    def mesh(self) -> HeadModel:
+        """The head whose `vertices` at the avatar's identity are its own geometry, the neck unturned."""
+
+    def texture(self, params: HeadParams | None = None) -> Array:
+        """Colors in that head's UV layout.
+
+        Args:
+            params: of one frame (T = 1), for what the expression does to them; at rest if None.
+        Returns:
+            (S, S, 3) uint8, row 0 at v = 1.
         """
 
 
