@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from headavatar.errors import WorkspaceError
-from headavatar.methods.nerf_blendshape.frame_file import FrameFile
+from headavatar.methods.frame_file import FrameFile
 from headavatar.methods.nerf_blendshape.pixels import COVERED, TrainingPixels
 from headavatar.scene import WORLD_TO_CAMERA, Camera, Clip, HeadParams, Split
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...scene import Array, Clip
-from .frame_file import FrameFile
+from ..frame_file import FrameFile
 
 MOUTH = (0, 17, 57, 287)
 """MediaPipe points whose rectangle holds the mouth: its top, bottom and corners, a little outside the lips."""

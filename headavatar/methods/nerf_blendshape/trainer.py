@@ -13,7 +13,7 @@ from ... import ops
 from ...metrics.lpips import Lpips
 from ...scene import PARSING_CLASSES, Array, Clip
 from . import occupancy
-from .adam import Adam
+from ..adam import Adam
 from .avatar import NerfBlendshapeAvatar
 from .conditioning import Conditioning
 from .density_grid import DensityGrid

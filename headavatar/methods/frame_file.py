@@ -10,8 +10,8 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from ...errors import WorkspaceError
-from ...scene import Array
+from ..errors import WorkspaceError
+from ..scene import Array
 
 
 class FrameFile:
