@@ -150,6 +150,7 @@ class HeadModel(torch.nn.Module):
         jaw: Tensor | None = None,
         eyes: Tensor | None = None,
         subset: Tensor | None = None,
+        offset: Tensor | None = None,
     ) -> Tensor:
         """Shape and skin the head.
 
@@ -161,12 +162,13 @@ class HeadModel(torch.nn.Module):
             jaw: (B, 3) axis-angle, on top of what jawOpen does.
             eyes: (B, 6) left then right, axis-angle, on top of the gaze that eyeLook* express.
             subset: (K,) vertices wanted; all if None.
+            offset: (V or K, 3) or (B, V or K, 3) added before joints turn, for what the bases cannot say; metres.
         Returns:
             (B, V, 3), or (B, K, 3) in the subset's order; head space, metres.
         """
         points = self._points if subset is None else self._restricted(subset)
-        joints = self.joint_positions(identity)
-        return points(identity, expression, joints, self.gaze(expression), self.jaw_turn(expression), neck, jaw, eyes)
+        joints, gaze, turn = self.joint_positions(identity), self.gaze(expression), self.jaw_turn(expression)
+        return points(identity, expression, joints, gaze, turn, neck, jaw, eyes, offset)
 
     def posed(
         self,
@@ -293,11 +295,14 @@ class _SkinnedPoints(torch.nn.Module):
         neck: Tensor | None,
         jaw: Tensor | None,
         eyes: Tensor | None,
+        offset: Tensor | None = None,
     ) -> Tensor:
         """Blend the bases, then turn jaw and eyeballs about their joints, then the torso about the neck."""
         batch = len(expression)
         rest = self.template.reshape(-1) + identity @ self.identity_basis
         points = torch.addmm(rest, expression, self.expression_basis).reshape(batch, -1, 3)
+        if offset is not None:
+            points = points + offset
         # All turns in one call: on a clip's few hundred frames the calls cost more than the sums.
         vectors = [gaze[:, :3], gaze[:, 3:]]
         vectors += [] if eyes is None else [eyes[:, :3], eyes[:, 3:]]
