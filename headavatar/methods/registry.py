@@ -17,7 +17,10 @@ from ..errors import EnvironmentFault, HeadAvatarError, UsageError, WorkspaceErr
 from .base import Avatar, MethodSpec
 
 GROUP = "headavatar.methods"
-OURS = {"nerf-blendshape": "headavatar.methods.nerf_blendshape.settings:SPEC"}
+OURS = {
+    "nerf-blendshape": "headavatar.methods.nerf_blendshape.settings:SPEC",
+    "neural-head-avatar": "headavatar.methods.neural_head_avatar.settings:SPEC",
+}
 
 
 def list_methods() -> list[dict[str, Any]]:

@@ -1,0 +1,190 @@
+"""The fitted head: what `render` does with it, and its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ...errors import WorkspaceError
+from ...head import HeadModel, load
+from ...head.subdivide import subdivided
+from ...scene import Array, Camera, HeadParams, RenderOutput
+from .conditions import Conditions, raw_conditions
+from .drawing import Layout, paint
+from .geometry import Geometry, Poses, movable, neck_weights, project
+from .offsets import Offsets, SirenOffsets, SmoothOffsets
+from .settings import NeuralHeadAvatarSettings
+from .smoothing import Smoother
+from .texture import Texture
+
+METHOD = "neural-head-avatar"
+FORMAT = 1
+CONVENTIONS = (
+    "head space: +y up, +z out of the face, +x to the subject's left, metres; offsets are added to the subdivided "
+    "head at rest; the texture's map has row 0 at v = 1"
+)
+
+
+class NeuralHeadAvatar:
+    """A textured mesh whose color a network gives; see `methods.Avatar` and `methods.base.HasMesh`.
+
+    Args:
+        name: of the avatar.
+        base: the head model that its parameters belong to, not subdivided.
+        geometry, texture, conditions: fitted.
+        expression_range: (E,) lowest and highest value of every expression in training.
+        settings: those of the fit.
+    """
+
+    method = METHOD
+
+    def __init__(
+        self, *, name: str, base: HeadModel, geometry: Geometry, texture: Texture, conditions: Conditions,
+        expression_range: tuple[Array, Array], settings: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.name, self.base, self.settings = name, base, settings
+        self.geometry, self.texture_network, self.conditions = geometry, texture, conditions
+        self.expression_range = expression_range
+        self.layout = Layout(geometry.head, geometry.rest)
+
+    @property
+    def head_model(self) -> str:
+        """Name of the head model that its parameters belong to."""
+        return str(self.base.name)
+
+    @property
+    def identity(self) -> Array:
+        """(S,) of the person it was fitted to."""
+        return np.asarray(self.geometry.identity.cpu().numpy())
+
+    @torch.no_grad()
+    def render(
+        self, params: HeadParams, camera: Camera, background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    ) -> RenderOutput:
+        """One picture.
+
+        Args:
+            params: of one frame, T = 1; its identity is not used.
+            camera: any.
+            background: RGB in [0, 1].
+        Raises:
+            ValueError: `params` holds another number of frames than one.
+        """
+        if len(params) != 1:
+            raise ValueError(f"render takes the parameters of one frame, not of {len(params)}")
+        device = self.geometry.rest.device
+        poses = Poses.of(params, device)
+        world = self.geometry.posed(poses)
+        view = torch.as_tensor(camera.world_to_camera[:3, :3], dtype=torch.float32, device=device)
+        seen = self.layout.see(world, project(world, camera), view, camera.height, camera.width)
+        rgb, alpha = paint(
+            self.layout, self.texture_network, seen, self._told(poses), torch.tensor(background, device=device)
+        )  # fmt: skip
+        normals = seen.normals[0].cpu().numpy()
+        return RenderOutput(
+            rgb[0].clamp(0, 1).cpu().numpy(), alpha[0].clamp(0, 1).cpu().numpy(),
+            seen.fragments.depth[0].cpu().numpy(), lambda: normals,
+        )  # fmt: skip
+
+    def _told(self, poses: Poses) -> Tensor:
+        geometry, conditions = self.geometry, self.conditions
+        return conditions(
+            raw_conditions(
+                geometry.head, geometry.identity, poses.expression, poses.jaw, poses.rotation, conditions.expressive
+            )
+        )
+
+    def mesh(self) -> HeadModel:
+        """The subdivided head with its offsets; see `methods.base.HasMesh`."""
+        return self.geometry.moved()
+
+    def save(self, folder: Path) -> None:
+        """Write avatar.json and model.safetensors into an existing folder."""
+        folder = Path(folder)
+        tensors = {
+            **self.geometry.state(), **self.texture_network.state(), **self.conditions.state(),
+            "base_offset": self.base.template - load(self.head_model).template.to(self.base.template),
+        }  # fmt: skip
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        safetensors.torch.save_file(kept, str(folder / "model.safetensors"))
+        low, high = self.expression_range
+        about = {
+            "format": FORMAT, "method": METHOD, "name": self.name, "head_model": self.head_model,
+            "conventions": CONVENTIONS, "identity": self.identity.tolist(),
+            "expression_names": list(self.base.expression_names),
+            "expression_range": [np.asarray(low).tolist(), np.asarray(high).tolist()], "settings": self.settings,
+        }  # fmt: skip
+        (folder / "avatar.json").write_text(json.dumps(about, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> NeuralHeadAvatar:
+        """Read what `save` wrote.
+
+        Raises:
+            WorkspaceError: a file is missing, damaged or of a newer format.
+            ModelError: the head model that it was fitted with is not here.
+        """
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "avatar.json").read_text())
+            if about["format"] > FORMAT:
+                raise WorkspaceError(
+                    f"{folder / 'avatar.json'} is of format {about['format']}; this version reads {FORMAT}.",
+                    why="a newer headavatar wrote it", fix="upgrade headavatar",
+                )  # fmt: skip
+            tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
+            settings = NeuralHeadAvatarSettings(**about["settings"])
+            base = load(about["head_model"], device)
+            base = base.with_offset(tensors["base_offset"])
+            expressive = settings.condition == "expression"
+            conditions = Conditions.from_state(tensors, expressive)
+            identity = torch.tensor(about["identity"], dtype=torch.float32, device=device)
+            fine = subdivided(base).to(device)
+            geometry = Geometry(fine, identity, fresh_offsets(fine, identity, settings, torch.Generator(), device))
+            geometry.load_state(tensors)
+            texture = fresh_texture(settings, conditions, torch.Generator(), device)
+            texture.load_state(tensors)
+            low, high = (np.asarray(values, np.float32) for values in about["expression_range"])
+            return cls(
+                name=about["name"], base=base, geometry=geometry, texture=texture, conditions=conditions,
+                expression_range=(low, high), settings=about["settings"],
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+            raise WorkspaceError(
+                f"The avatar in {folder} cannot be read.", why=f"{type(error).__name__}: {error}",
+                fix="`headavatar fit --force` makes it again",
+            ) from error  # fmt: skip
+
+
+def fresh_offsets(
+    head: HeadModel, identity: Tensor, settings: NeuralHeadAvatarSettings, generator: torch.Generator, device: str
+) -> Offsets:
+    """Offsets of zero, of the kind that the settings ask for.
+
+    Args:
+        head: subdivided.
+        identity: (S,).
+        generator: of the network's random weights.
+    """
+    free, neck = movable(head), neck_weights(head)
+    if settings.offsets == "smooth":
+        return SmoothOffsets.fresh(free, neck, Smoother(head.faces, head.vertex_count, settings.smoothing).solve)
+    neutral = torch.zeros(1, len(head.expression_names), device=identity.device)
+    return SirenOffsets.fresh(head.vertices(identity, neutral)[0], free, neck, generator, device)
+
+
+def fresh_texture(
+    settings: NeuralHeadAvatarSettings, conditions: Conditions, generator: torch.Generator, device: str
+) -> Texture:
+    """A texture of random weights, of the size that the settings ask for."""
+    return Texture.fresh(
+        map_size=settings.map_size, features=settings.map_features, width=settings.hidden, layers=settings.layers,
+        shader_width=settings.shader_hidden, condition=conditions.size, everywhere=conditions.expressive,
+        mapping_width=settings.mapping_hidden, generator=generator, device=device,
+    )  # fmt: skip

@@ -1,0 +1,107 @@
+"""From posed vertices to a picture: what is seen where, its color, and outlines that carry gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ... import ops
+from ...head import HeadModel
+from .geometry import vertex_normals
+from .texture import MOUTH, Places, Texture
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The mesh under the pixels of B pictures.
+
+    Attributes:
+        fragments: of the rasteriser, (B, H, W).
+        pixels: (B, V, 3) the vertices as they were rasterised: pixels and depth; carries gradients.
+        faces: (F, 3).
+        normals: (B, H, W, 3) camera space, unit where a face is seen, 0 elsewhere.
+    """
+
+    fragments: ops.Fragments
+    pixels: Tensor
+    faces: Tensor
+    normals: Tensor
+
+    def antialiased(self, picture: Tensor) -> Tensor:
+        """(B, H, W, C) of the same shape, blended over outlines; there gradients reach the vertices."""
+        return ops.antialias(picture, self.fragments, self.pixels, self.faces)
+
+
+class Layout:
+    """What does not change from picture to picture: which faces are drawn, and where each lies on the texture.
+
+    Args:
+        head: subdivided.
+        rest: (V, 3) vertices at rest, head space, metres.
+    """
+
+    def __init__(self, head: HeadModel, rest: Tensor) -> None:
+        hidden = head.regions.get("lashes", torch.zeros(head.vertex_count, dtype=torch.bool)).to(rest.device)
+        kept = ~hidden[head.faces].any(1)
+        self.faces, self.uv_faces = head.faces[kept].contiguous(), head.uv_faces[kept].contiguous()
+        self.uvs = head.uvs
+        low, high = rest.amin(0), rest.amax(0)
+        self.coordinates = (rest - (low + high) / 2) / (high - low).max() * 2
+        mouth = torch.zeros(head.vertex_count, dtype=torch.bool, device=rest.device)
+        for region in MOUTH:
+            mouth |= head.regions.get(region, torch.zeros_like(mouth)).to(rest.device)
+        self.in_mouth = mouth[self.faces].all(1)
+
+    def see(self, world: Tensor, pixels: Tensor, view: Tensor, height: int, width: int) -> Seen:
+        """Rasterise.
+
+        Args:
+            world: (B, V, 3) vertices, metres.
+            pixels: (B, V, 3) of `project`.
+            view: (3, 3) rotation from world to camera.
+            height, width: of the picture.
+        """
+        fragments = ops.rasterize(pixels, self.faces, height, width)
+        with torch.no_grad():
+            normals = vertex_normals(world, self.faces) @ view.T
+            shown = ops.interpolate(normals, self.faces, detached(fragments))
+            shown = torch.nn.functional.normalize(shown, dim=-1, eps=1e-12)
+        return Seen(fragments, pixels, self.faces, shown)
+
+    def places(self, seen: Seen, where: Tensor) -> list[Places]:
+        """What the texture needs to know of the pixels `where` (B, H, W) bool; position on it carries gradients."""
+        fragments = seen.fragments
+        uv = ops.interpolate(self.uvs, self.uv_faces, fragments)
+        coordinates = ops.interpolate(self.coordinates, self.faces, fragments)
+        result = []
+        for b in range(len(where)):
+            chosen = where[b]
+            index = fragments.face_index[b][chosen].long()
+            result.append(
+                Places(uv[b][chosen], coordinates[b][chosen], seen.normals[b][chosen], self.in_mouth[index])
+            )  # fmt: skip
+        return result
+
+
+def detached(fragments: ops.Fragments) -> ops.Fragments:
+    """The same fragments without gradients."""
+    return ops.Fragments(fragments.face_index, fragments.bary.detach(), fragments.depth.detach())
+
+
+def paint(layout: Layout, texture: Texture, seen: Seen, conditions: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures of B frames.
+
+    Args:
+        conditions: (B, D).
+        background: (3,) RGB in [0, 1].
+    Returns:
+        rgb (B, H, W, 3) and alpha (B, H, W), anti-aliased over outlines.
+    """
+    where = seen.fragments.mask
+    colors = texture.colors(layout.places(seen, where), conditions)
+    flat = background.expand(*where.shape, 3).reshape(-1, 3)
+    rgb = flat.index_put((torch.nonzero(where.reshape(-1))[:, 0],), torch.cat(colors)).reshape(*where.shape, 3)
+    both = seen.antialiased(torch.cat([rgb, where[..., None].to(rgb)], -1))
+    return both[..., :3], both[..., 3]

@@ -1,0 +1,128 @@
+"""The head's shape: a subdivided head model, moved by offsets that hold hair and what else identity cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...head import HeadModel, to_world
+from ...scene import Camera, HeadParams
+from .offsets import Offsets
+
+STILL = ("eyes", "teeth", "tongue", "lashes")
+"""Parts without offsets: what turns in a joint or stands behind the lips keeps its shape."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Head parameters of B frames as tensors; fields as `HeadParams`."""
+
+    expression: Tensor
+    rotation: Tensor
+    translation: Tensor
+    neck: Tensor
+    jaw: Tensor
+    eyes: Tensor
+
+    @staticmethod
+    def of(params: HeadParams, device: str | torch.device = "cpu") -> Poses:
+        names = ("expression", "rotation", "translation", "neck", "jaw", "eyes")
+        return Poses(*(torch.as_tensor(getattr(params, name), dtype=torch.float32, device=device) for name in names))
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    def __getitem__(self, frames: Tensor | list[int]) -> Poses:
+        return Poses(*(part[frames] for part in vars(self).values()))
+
+
+class Geometry:
+    """A head whose rest shape is its model's plus offsets.
+
+    Args:
+        head: subdivided.
+        identity: (S,) of the person.
+        offsets: of each vertex.
+    """
+
+    def __init__(self, head: HeadModel, identity: Tensor, offsets: Offsets) -> None:
+        self.head, self.identity, self.offsets = head, identity, offsets
+        self.faces = head.faces
+        with torch.no_grad():
+            neutral = torch.zeros(1, len(head.expression_names), device=identity.device)
+            self.rest = head.vertices(identity, neutral)[0]
+
+    def shaped(self, poses: Poses) -> Tensor:
+        """(B, V, 3) vertices in head space, metres."""
+        offset = self.offsets(poses.neck)
+        return self.head.vertices(
+            self.identity, poses.expression, poses.neck, poses.jaw, poses.eyes, offset=offset
+        )  # fmt: skip
+
+    def posed(self, poses: Poses) -> Tensor:
+        """(B, V, 3) vertices in world space, metres."""
+        return to_world(self.shaped(poses), poses.rotation, poses.translation)
+
+    def moved(self) -> HeadModel:
+        """The head model with the offsets of an unturned neck in its template."""
+        with torch.no_grad():
+            return self.head.with_offset(self.offsets.static())
+
+    def state(self) -> dict[str, Tensor]:
+        """What a fit changes."""
+        return self.offsets.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+        with torch.no_grad():
+            for name, tensor in self.offsets.state().items():
+                tensor.copy_(state[name])
+
+
+def movable(head: HeadModel) -> Tensor:
+    """(V, 1) 1 where a vertex may be offset, 0 in the parts that are `STILL`."""
+    still = torch.zeros(head.vertex_count, dtype=torch.bool)
+    for region in STILL:
+        if region in head.regions:
+            still |= head.regions[region].cpu()
+    return (~still).float()[:, None].to(head.template.device)
+
+
+def neck_weights(head: HeadModel) -> Tensor:
+    """(V, 1) how far a vertex's offset depends on the neck's turn: 1 at the neck's foot, 0 on the skull."""
+    return (1 - head.weights[:, :1]).clamp(0, 1)
+
+
+def project(points: Tensor, camera: Camera) -> Tensor:
+    """World points to the picture.
+
+    Args:
+        points: (B, V, 3) world space, metres.
+    Returns:
+        (B, V, 3): x and y in pixels, depth along the camera's z in metres.
+    """
+    view = torch.as_tensor(camera.world_to_camera, dtype=points.dtype, device=points.device)
+    K = torch.as_tensor(camera.K, dtype=points.dtype, device=points.device)
+    local = points @ view[:3, :3].T + view[:3, 3]
+    depth = local[..., 2:]
+    # depth is kept where it is behind the camera: the rasteriser cuts faces there itself
+    safe = torch.where(depth.abs() < 1e-6, torch.full_like(depth, 1e-6), depth)
+    return torch.cat([(local @ K.T)[..., :2] / safe, depth], -1)
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """(B, V, 3) unit normals, the faces' weighed by area; 0 where a vertex has no face.
+
+    Args:
+        vertices: (B, V, 3).
+        faces: (F, 3).
+    """
+    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
+    flat = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(vertices)
+    for k in range(3):
+        total = total.index_add(1, faces[:, k], flat)
+    return torch.nn.functional.normalize(total, dim=-1, eps=1e-15)

@@ -1,0 +1,69 @@
+"""Settings and presets of neural-head-avatar, and its entry in the registry; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..base import MethodSpec, option
+
+
+@dataclass(frozen=True)
+class NeuralHeadAvatarSettings:
+    """Every number that shapes a fit; all counts are counts, none is a time."""
+
+    geometry_steps: int = option(300, "Steps that shape the mesh alone.")
+    texture_steps: int = option(1500, "Steps that paint it.")
+    joint_steps: int = option(1200, "Steps that do both.")
+    frames_per_step: int = option(2, "Frames a step.")
+    offsets: str = option(
+        "smooth", "How offsets are held: as smoothed vectors, or in the published network.", choices=("smooth", "siren")
+    )  # fmt: skip
+    smoothing: float = option(30.0, "How far a smoothed vector carries its neighbors along.")
+    map_size: int = option(256, "Edge of the texture's map, texels.")
+    map_features: int = option(16, "Features of a texel.")
+    hidden: int = option(64, "Width of the texture's network.")
+    layers: int = option(3, "Layers of the texture's network.")
+    shader_hidden: int = option(64, "Width of the layer that light acts in.")
+    mapping_hidden: int = option(64, "Width of the layers that turn a condition into scales and shifts.")
+    condition: str = option(
+        "expression", "What the texture is told: how the mouth stands, there alone, or every expression, everywhere.",
+        choices=("mouth", "expression"),
+    )  # fmt: skip
+    condition_noise: float = option(0.1, "Noise on conditions in training, standard deviations.")
+    offset_lr: float = option(1e-3, "Step size of the offsets.")
+    map_lr: float = option(1e-2, "Step size of the texture's map.")
+    network_lr: float = option(2e-3, "Step size of the networks.")
+    final_lr: float = option(0.1, "Step sizes at a stage's end, as a share of those at its start.")
+    joint_share: float = option(0.2, "Step size of the offsets in the joint stage, as a share.")
+    joint_rate: float = option(0.5, "Step sizes of the texture in the joint stage, as a share.")
+    silhouette_weight: float = option(1.0, "Weight of |alpha - matte|.")
+    smooth_weight: float = option(0.05, "Weight of the offsets' Laplacian.")
+    edge_weight: float = option(1.0, "Weight of long edges on the scalp.")
+    surface_weight: float = option(1e-2, "Weight of the offsets' length on the face.")
+    flip_weight: float = option(0.1, "Weight of faces that turn over.")
+    normal_weight: float = option(0.0, "Weight of the Laplacians of normal maps.")
+    landmark_weight: float = option(1.0, "Weight of lids' and lips' distance from their landmarks.")
+    perceptual_weight: float = option(0.1, "Weight of LPIPS on patches; 0 leaves it out.")
+    perceptual_network: str = option("alex", "Network of that LPIPS.", choices=("alex", "vgg"))
+    patch: int = option(128, "Edge of a patch, pixels.")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "balanced": {"texture_steps": 3000, "joint_steps": 3000},
+    "quality": {"texture_steps": 6000, "joint_steps": 10000, "map_size": 512, "hidden": 128, "shader_hidden": 128},
+}
+
+SPEC = MethodSpec(
+    name="neural-head-avatar",
+    title="a mesh with hair, and a texture that expression and light change",
+    needs=("torch", "scipy"),
+    settings=NeuralHeadAvatarSettings,
+    presets=PRESETS,
+    trainer="headavatar.methods.neural_head_avatar.trainer:NeuralHeadAvatarTrainer",
+    avatar="headavatar.methods.neural_head_avatar.avatar:NeuralHeadAvatar",
+    models=lambda settings: (f"lpips_{settings.perceptual_network}",) if settings.perceptual_weight > 0 else (),
+    version=1,
+    source="Grassal et al., Neural Head Avatars from Monocular RGB Videos, 2022",
+)

@@ -1,0 +1,74 @@
+"""The three stages of the fit as data: what moves in each, how fast, and what is minimized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the fit.
+
+    Attributes:
+        name: "geometry", "texture" or "joint".
+        steps: how many.
+        offset_lr, map_lr, network_lr: step sizes of the offsets, the texture's map and its networks; 0 holds still.
+        color: weight of |color - truth|.
+        perceptual: weight of LPIPS on a patch.
+        silhouette: weight of |alpha - matte|.
+        smooth, edge, surface, flip: weights of the mesh's energies.
+        normal: weight of the normals' Laplacians.
+        landmark: weight of the distance of lids' and lips' landmarks.
+    """
+
+    name: str
+    steps: int
+    offset_lr: float
+    map_lr: float
+    network_lr: float
+    color: float
+    perceptual: float
+    silhouette: float
+    smooth: float
+    edge: float
+    surface: float
+    flip: float
+    normal: float
+    landmark: float
+
+    @property
+    def shades(self) -> bool:
+        """Whether colors are needed."""
+        return self.color > 0 or self.perceptual > 0
+
+
+def stages_of(settings: Any) -> tuple[Stage, ...]:
+    """The stages that a fit's settings ask for, in order; those of no steps are left out.
+
+    Source: Grassal et al. 2022, section 4 and table 1 of the supplement: geometry, texture, joint.
+    """
+    s = settings
+    mesh = {
+        "silhouette": s.silhouette_weight, "smooth": s.smooth_weight, "edge": s.edge_weight,
+        "surface": s.surface_weight, "flip": s.flip_weight, "normal": s.normal_weight, "landmark": s.landmark_weight,
+    }  # fmt: skip
+    still = dict.fromkeys(mesh, 0.0)
+    stages = (
+        Stage("geometry", s.geometry_steps, s.offset_lr, 0.0, 0.0, 0.0, 0.0, **mesh),
+        Stage("texture", s.texture_steps, 0.0, s.map_lr, s.network_lr, 1.0, 0.0, **still),
+        Stage(
+            "joint", s.joint_steps, s.offset_lr * s.joint_share, s.map_lr * s.joint_rate, s.network_lr * s.joint_rate,
+            1.0, s.perceptual_weight, **mesh,
+        ),
+    )  # fmt: skip
+    return tuple(stage for stage in stages if stage.steps > 0)
+
+
+def stage_at(stages: tuple[Stage, ...], index: int) -> tuple[Stage, float]:
+    """The stage that a step belongs to, and the share of its steps that are done."""
+    for stage in stages:
+        if index < stage.steps:
+            return stage, index / stage.steps
+        index -= stage.steps
+    return stages[-1], 1.0

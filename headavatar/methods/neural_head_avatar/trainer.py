@@ -1,0 +1,170 @@
+"""The fit of neural-head-avatar: what one step does, and everything needed to do the next one bit-equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...head.subdivide import subdivided
+from ...metrics.lpips import Lpips
+from ...scene import Clip
+from ..adam import Adam
+from . import energies
+from .avatar import NeuralHeadAvatar, fresh_offsets, fresh_texture
+from .conditions import Conditions, raw_conditions
+from .drawing import Layout, Seen, paint
+from .frames import TrainingFrames
+from .geometry import Geometry, Poses, project
+from .settings import NeuralHeadAvatarSettings
+from .stages import Stage, stage_at, stages_of
+
+REGIONS = ("mouth", "face", "eyes", "head")
+"""What patches lie about, one after the other."""
+
+
+class NeuralHeadAvatarTrainer:
+    """Fits a `NeuralHeadAvatar`; see `methods.Trainer`.
+
+    Args:
+        clip: only its training frames' pictures are read.
+        settings: all numbers.
+        name: of the avatar.
+        head: the head model that the clip was tracked with.
+        seed: of every random choice.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(
+        self, clip: Clip, settings: NeuralHeadAvatarSettings, *, name: str, head: Any, seed: int = 0,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self.settings, self.seed, self.device = settings, seed, device
+        self.stages = stages_of(settings)
+        self.total_steps = sum(stage.steps for stage in self.stages)
+        params = clip.params[clip.split.train]
+        self.camera = clip.camera
+        self.frames = TrainingFrames.of(clip, device, with_normals=settings.normal_weight > 0)
+        self.poses = Poses.of(params, device)
+        fine = subdivided(head).to(device)
+        identity = torch.as_tensor(params.identity, dtype=torch.float32, device=device)
+        offsets = fresh_offsets(fine, identity, settings, self._generator(-3), device)
+        self.geometry = Geometry(fine, identity, offsets)
+        self.layout = Layout(fine, self.geometry.rest)
+        expressive = settings.condition == "expression"
+        raw = raw_conditions(
+            fine, identity, self.poses.expression, self.poses.jaw, self.poses.rotation, expressive
+        )  # fmt: skip
+        self.conditions = Conditions.of(raw, expressive)
+        self.told = self.conditions(raw)
+        self.texture = fresh_texture(settings, self.conditions, self._generator(-1), device)
+        self.optimizers = {
+            "offsets": Adam(self.geometry.offsets.parameters, betas=(0.9, 0.99)),
+            "map": Adam([self.texture.map]),
+            "networks": Adam(self.texture.parameters),
+        }
+        wanted = any(stage.perceptual > 0 for stage in self.stages)
+        self.perceptual = Lpips(settings.perceptual_network, device) if wanted else None  # type: ignore[arg-type]
+        self.about: dict[str, Any] = {
+            "name": name, "head": head, "settings": asdict(settings),
+            "expression_range": (params.expression.min(0), params.expression.max(0)),
+        }  # fmt: skip
+
+    def _generator(self, index: int) -> torch.Generator:
+        """Random numbers of one step: a function of the seed and the step alone, so that resuming repeats them."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + index + 1) % (1 << 63))
+
+    def _frames_of(self, index: int) -> list[int]:
+        """The frames of a step: every epoch walks through all of them in an order of its own."""
+        count, total = self.settings.frames_per_step, len(self.frames)
+        chosen = []
+        for place in range(index * count, (index + 1) * count):
+            order = torch.randperm(total, generator=self._generator(-4 - place // total))
+            chosen.append(int(order[place % total]))
+        return chosen
+
+    def step(self, index: int) -> dict[str, float]:
+        """Do step `index`, 0 to total_steps - 1."""
+        stage, progress = stage_at(self.stages, index)
+        frames, generator = self._frames_of(index), self._generator(index)
+        poses = self.poses[frames]
+        with torch.set_grad_enabled(stage.offset_lr > 0):
+            world = self.geometry.posed(poses)
+            pixels = project(world, self.camera)
+        view = torch.as_tensor(self.camera.world_to_camera[:3, :3], dtype=torch.float32, device=self.device)
+        seen = self.layout.see(world, pixels, view, self.camera.height, self.camera.width)
+        truth, matte, counted = self.frames.truth(frames)
+        loss, error = torch.zeros((), device=self.device), torch.zeros(())
+        if stage.shades:
+            told = self.told[frames]
+            noise = torch.randn(told.shape, generator=generator).to(told.device) * self.settings.condition_noise
+            rgb, alpha = paint(self.layout, self.texture, seen, told + noise, torch.ones(3, device=self.device))
+            loss = loss + stage.color * energies.masked_l1(rgb, truth, counted)
+            if stage.perceptual > 0:
+                loss = loss + stage.perceptual * self._patch(rgb, truth, counted, frames[0], index, generator)
+            error = (((rgb - truth).detach() ** 2).mean(-1) * counted).sum() / counted.sum().clamp_min(1)
+        else:
+            alpha = seen.antialiased(seen.fragments.mask[..., None].float())[..., 0]
+        if stage.silhouette > 0:
+            loss = loss + stage.silhouette * energies.masked_l1(alpha, matte, counted)
+        if stage.offset_lr > 0:
+            loss = loss + self._mesh(stage, seen, world, frames)
+        loss.backward()
+
+        falling = self.settings.final_lr**progress
+        rates = {"offsets": stage.offset_lr, "map": stage.map_lr, "networks": stage.network_lr}
+        for name, optimizer in self.optimizers.items():
+            if rates[name] > 0:
+                optimizer.step(rates[name] * falling)
+        figures = {"loss": float(loss.detach()), "rays": float(seen.fragments.mask.sum())}
+        figures["train_psnr"] = float(-10 * np.log10(max(float(error), 1e-10))) if stage.shades else 0.0
+        return figures
+
+    def _patch(
+        self, rgb: Tensor, truth: Tensor, counted: Tensor, frame: int, index: int, generator: torch.Generator
+    ) -> Tensor:
+        """LPIPS on a patch of the step's first frame."""
+        edge = min(self.settings.patch, *rgb.shape[1:3])
+        row, column = self.frames.corner(frame, REGIONS[index % len(REGIONS)], edge, generator)
+        part = slice(row, row + edge), slice(column, column + edge)
+        mask = counted[0][part][..., None]
+        a, b = ((picture[0][part] * mask).permute(2, 0, 1)[None] for picture in (rgb, truth))
+        assert self.perceptual is not None
+        return self.perceptual(a, b).mean()
+
+    def _mesh(self, stage: Stage, seen: Seen, world: Tensor, frames: list[int]) -> Tensor:
+        """The energies of the mesh itself."""
+        total = torch.zeros((), device=self.device)
+        if stage.landmark > 0:
+            points = self.geometry.head.landmark_points(world)
+            which = list(energies.LIDS + energies.LIPS)
+            shown = project(points[:, which], self.camera)[..., :2]
+            total = total + stage.landmark * energies.landmark_distance(shown, self.frames.landmarks[frames][:, which])
+        return total
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that changes from step to step."""
+        named = {**self.geometry.state(), **self.texture.state()}
+        for name, optimizer in self.optimizers.items():
+            named |= {f"{name}.{key}": value for key, value in optimizer.state().items()}
+        return named
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where `state` was taken."""
+        self.geometry.load_state(state)
+        self.texture.load_state(state)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
+
+    def avatar(self) -> NeuralHeadAvatar:
+        """The avatar as it stands; shares its tensors with the trainer."""
+        return NeuralHeadAvatar(
+            name=self.about["name"], base=self.about["head"], geometry=self.geometry, texture=self.texture,
+            conditions=self.conditions, expression_range=self.about["expression_range"],
+            settings=self.about["settings"],
+        )  # fmt: skip
