@@ -1,4 +1,5 @@
-"""Folders as VHAP, INSTA, IMavatar, metrical-tracker and NeRFBlendShape write them, of a clip whose truth is known.
+"""Folders as VHAP, INSTA, IMavatar, metrical-tracker, NeRFBlendShape and Neural Head Avatars write them, of a known
+clip.
 
 Built from what those programs' own source says, not with our writers, so that a reader and a writer that are wrong in
 the same way are found out. Their head model stands elsewhere than ours (`Foreign`), and turns about joints of its own.
@@ -191,9 +192,49 @@ def nerfblendshape(
     return names
 
 
+def nha(folder: Path, clip: synthetic.SyntheticClip, foreign: Foreign, rng: np.random.Generator) -> list[str]:
+    """A folder per frame; the tracker stopped before the last row, which is all zeros; the last fifth is held out."""
+    width, height, K = clip.camera.width, clip.camera.height, clip.camera.K
+    count, names = len(clip), [f"frame_{i:04d}/image_0000.png" for i in range(len(clip))]
+    for i, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(folder / name), clip.images[i][..., ::-1])
+        classes = np.zeros((height, width), np.uint16)
+        classes[clip.mattes[i] > 127] = 16
+        classes[clip.head_mattes[i] > 127] = rng.choice([1, 2, 10, 17])
+        cv2.imwrite(str((folder / name).with_name("parsing_0000.png")), classes)
+    held = round(count / 5)
+    (folder / "split.json").write_text(
+        json.dumps({"train": [*range(count - held)], "val": [*range(count - held, count)]})
+    )
+    (folder / "transforms.json").write_text(json.dumps({"scale": {"w_in": 2 * width, "w_out": width}}))
+    root, neck, translation = foreign.chain(clip, rng)
+    # its camera is at the origin of a world whose x points left and z away: ours turned by half a turn about y
+    turn = np.diag([-1.0, 1.0, -1.0])
+    root = matrix_to_axis_angle_np(turn @ axis_angle_to_matrix_np(root))
+    translation = (translation + foreign.root) @ turn
+    joints = {"neck_pose": neck, "jaw_pose": rng.uniform([0, -1e-4, -1e-4], [0.5, 1e-4, 1e-4], (count, 3)),
+              "eyes_pose": np.tile(rng.uniform([-0.3, -0.3, -1e-4], [0.3, 0.3, 1e-4], (count, 3)), 2)}  # fmt: skip
+    limits = {"neck_pose": [90, 60, 80], "eyes_pose": [50, 50, 0.1] * 2}
+    stored = {key: np.arctanh(joints[key] / np.radians(limit)) for key, limit in limits.items()}
+    stored["jaw_pose"] = np.arctanh((joints["jaw_pose"] / np.radians([65, 0.2, 0.2]) + [5 / 65, 0.5, 0.5]) * 2 - 1)
+    rows = {"rotation": root, "translation": translation, "expr": rng.normal(0, 1, (count, 100)), **stored}
+    rows = {key: np.concatenate([value, np.zeros((1, value.shape[1]))]).astype(np.float32)
+            for key, value in rows.items()}  # fmt: skip
+    side = max(width, height)
+    (folder / "tracking_0").mkdir()
+    np.savez(
+        folder / "tracking_0" / "tracked_flame_params.npz", **rows, shape=rng.normal(0, 1, 300).astype(np.float32),
+        texture=np.zeros(100), light=np.zeros((count + 1, 9, 3)), frame=np.arange(count + 1), n_processed=count,
+        view=np.array(["image_0000.png"] * (count + 1)), RT=np.eye(3, 4), image_size=np.array([height, width]),
+        K=np.array([K[0, 0] / side, K[0, 2] / width, 1 - K[1, 2] / height]),
+    )  # fmt: skip
+    return names
+
+
 WRITERS = {
     "insta": insta, "vhap": vhap, "imavatar": imavatar, "metrical-tracker": metrical_tracker,
-    "nerfblendshape": nerfblendshape,
+    "nerfblendshape": nerfblendshape, "nha": nha,
 }  # fmt: skip
 
 

@@ -58,8 +58,8 @@ def test_a_point_of_the_skull_lies_where_it_was(dialect: str, clip: synthetic.Sy
     assert [path.is_file() for path in found.pictures] == [True] * len(frames)
     pictures = [cv2.imread(str(path)) for path in found.pictures]
     np.testing.assert_array_equal(np.stack(pictures)[..., ::-1], clip.images[frames], "in the order of time")
-    assert found.held_out.sum() == {"insta": 5, "nerfblendshape": 2}.get(dialect, 0)
-    assert len(found.masks) == (len(frames) if dialect in ("vhap", "imavatar", "nerfblendshape") else 0)
+    assert found.held_out.sum() == {"insta": 5, "nerfblendshape": 2, "nha": 2}.get(dialect, 0)
+    assert len(found.masks) == (len(frames) if dialect in ("vhap", "imavatar", "nerfblendshape", "nha") else 0)
 
 
 @pytest.mark.parametrize("dialect", WRITTEN)
@@ -137,6 +137,43 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_nothing_runs(
     with pytest.raises(InputError):
         layouts.read("vhap", tmp_path / "vhap")
     assert not mark.exists()
+
+
+def test_a_split_says_what_is_held_out_and_what_is_left_out(clip: synthetic.SyntheticClip, tmp_path: Path) -> None:
+    theirs("nha", tmp_path, clip)
+    rng = np.random.default_rng()
+    train, held = np.split(rng.permutation(len(clip))[2:], [6])
+    split = {"train": train.tolist(), "val": held.tolist()}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    found = layouts.read("nha", tmp_path)
+    assert [int(path.parent.name[6:]) for path in found.pictures] == sorted([*train, *held])
+    assert [int(path.parent.name[6:]) for path in np.array(found.pictures)[found.held_out]] == sorted(held)
+    assert found.notes == ("2 tracked frames are in neither list of split.json, and are left out",)
+    assert found.picture_source == str(tmp_path / "frame_*" / "image_0000.png")
+    (tmp_path / "split.json").write_text(json.dumps({"train": {"from": 0}}))
+    with pytest.raises(InputError, match="no split"):
+        layouts.read("nha", tmp_path)
+    (tmp_path / "split.json").unlink()
+    found = layouts.read("nha", tmp_path)
+    assert len(found) == len(clip) and not found.held_out.any()
+
+
+def test_a_tracking_of_calibrated_cameras_or_with_code_in_it_is_refused(
+    clip: synthetic.SyntheticClip, tmp_path: Path
+) -> None:
+    theirs("nha", tmp_path, clip)
+    file, mark = tmp_path / "tracking_0" / "tracked_flame_params.npz", tmp_path / "mark"
+    whole = dict(np.load(file))
+    np.savez(file, **{key: value for key, value in whole.items() if key not in ("K", "RT")})
+    with pytest.raises(InputError, match="no camera"):
+        layouts.read("nha", tmp_path)
+    np.savez(file, **{**whole, "texture": np.array([Bomb(mark)], object)})
+    with pytest.raises(InputError, match="cannot be read"):
+        layouts.read("nha", tmp_path)
+    assert not mark.exists()
+    file.unlink()
+    with pytest.raises(InputError, match="no tracking"):
+        layouts.read("nha", tmp_path)
 
 
 def test_checkpoints_of_older_numpy_are_read(clip: synthetic.SyntheticClip, tmp_path: Path) -> None:

@@ -175,3 +175,25 @@ def test_mattes_come_with_pictures_by_name_or_as_transparency(tmp_path: Path) ->
     (tmp_path / "masks" / "2.png").unlink()
     with pytest.raises(InputError, match=r"no mask for 2\.png"):
         list(stills.read_mattes(tmp_path / "bare", tmp_path / "masks", 25.0, every, (16, 16), window))
+
+
+def test_a_folder_per_picture_is_read_and_its_classes_tell_head_from_clothes(tmp_path: Path) -> None:
+    rng = np.random.default_rng()
+    classes = rng.integers(0, 19, (12, 16, 16))
+    images = rng.integers(0, 256, (12, 16, 16, 3), np.uint8)
+    for i in range(12):
+        folder = tmp_path / f"frame_{i}"
+        folder.mkdir()
+        pictures.save(folder / "image_0000.png", images[i])
+        pictures.save(folder / "parsing_0000.png", classes[i].astype(np.uint8 if i % 2 else np.uint16))
+    source, masks = tmp_path / "frame_*" / "image_0000.png", tmp_path / "frame_*" / "parsing_0000.png"
+    info = probe(source)
+    assert (info.width, info.height, info.codec) == (16, 16, stills.CODEC)
+    read = np.stack([frame for _, frame in read_frames(source, info, Selection(), (16, 16))])
+    np.testing.assert_array_equal(read, images, "2 comes before 10")
+    found = list(stills.read_mattes(source, masks, 25.0, Selection(), (16, 16), (0, 0, 16), "nineteen"))
+    np.testing.assert_array_equal([person for person, _ in found], classes != 0)
+    np.testing.assert_array_equal([share for _, share in found], (classes != 0) & (classes != 16))
+    (tmp_path / "frame_7" / "parsing_0000.png").unlink()
+    with pytest.raises(InputError, match=r"no mask for frame_7/image_0000\.png"):
+        list(stills.read_mattes(source, masks, 25.0, Selection(), (16, 16), (0, 0, 16), "nineteen"))

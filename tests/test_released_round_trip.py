@@ -110,7 +110,7 @@ def test_our_own_export_comes_back_as_it_was(clip: synthetic.SyntheticClip, tmp_
     export(workspace, ExportSettings(format="nerfblendshape"), RunContext())
     folder = workspace.path("exports/nerfblendshape")
     found = layouts.read("nerfblendshape", folder)
-    assert len(found) == len(found.masks) == len(found.points) == len(clip) and found.colored_masks
+    assert len(found) == len(found.masks) == len(found.points) == len(clip) and found.mask_colors == "parsing"
     assert found.coefficients is not None and len(found.coefficients.names) == 46
     np.testing.assert_allclose(found.camera.K, clip.camera.K, rtol=1e-9)
     back = tracked(tmp_path / "back.avatar", folder, clip, [path.name for path in found.pictures])

@@ -15,7 +15,7 @@ import torch
 from headavatar.dialects import layouts
 from headavatar.export import others
 from headavatar.head import HeadModel, added, flame, load
-from headavatar.head.rotations import matrix_to_axis_angle_np
+from headavatar.head.rotations import axis_angle_to_matrix_np, matrix_to_axis_angle_np
 from headavatar.progress import RunContext
 from headavatar.scene import ARKIT_NAMES, Array, Camera
 from headavatar.track import stage
@@ -39,6 +39,7 @@ class Told:
         for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "browInnerUp"):
             talk[:, ARKIT_NAMES.index(name)] = 0.4 + wave(1, 0.4)[:, 0]
         self.expression, self.jaw = flame.to_native(model, talk)
+        self.jaw[:, 1:] = 0  # one of the layouts has no room for more
         self.rotation, self.neck, self.eyes = wave(3, 0.15), wave(3, 0.1), wave(6, 0.0)
         self.translation = wave(3, 0.01) - [0, 0, 0.6]
         tensors = [torch.from_numpy(np.asarray(part, np.float32)) for part in (
@@ -84,16 +85,37 @@ def vhap(folder: Path, told: Told, camera: Camera) -> list[str]:
     return [f"{i:05d}_00.png" for i in range(FRAMES)]
 
 
+def nha(folder: Path, told: Told, camera: Camera) -> list[str]:
+    K, names = camera.K, [f"frame_{i:04d}/image_0000.png" for i in range(FRAMES)]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(folder / name), np.zeros((SIZE, SIZE, 3), np.uint8))
+    turn = np.diag([-1.0, 1.0, -1.0])  # from our world to pytorch3d's camera
+    root = flame.load("flame").joints(told.shape)[flame.ROOT]
+    middle, half = np.radians([27.5, 0, 0]), np.radians([32.5, 0.1, 0.1])
+    np.savez(
+        folder / "tracked_flame_params.npz", shape=told.shape, expr=told.expression,
+        rotation=matrix_to_axis_angle_np(turn @ axis_angle_to_matrix_np(told.rotation)),
+        translation=(told.translation + root) @ turn, neck_pose=np.arctanh(told.neck / np.radians([90, 60, 80])),
+        jaw_pose=np.arctanh((told.jaw - middle) / half),
+        eyes_pose=np.arctanh(told.eyes / np.radians([50, 50, 0.1] * 2)),
+        frame=np.arange(FRAMES), n_processed=FRAMES, RT=np.eye(3, 4), image_size=np.array([SIZE, SIZE]),
+        K=np.array([K[0, 0], K[0, 2], SIZE - K[1, 2]]) / SIZE,
+    )  # fmt: skip
+    return names
+
+
+@pytest.mark.parametrize("dialect", ["vhap", "nha"])
 def test_the_mesh_is_where_flame_puts_it_and_goes_back(
-    head: HeadModel, rng: np.random.Generator, tmp_path: Path
+    dialect: str, head: HeadModel, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     model = flame.load("flame")
     told = Told(model, rng)
     camera = preprocessed(tmp_path / "look.avatar", head, told, ["x"] * FRAMES)[2]
-    names = vhap(tmp_path / "theirs", told, camera)
+    names = {"vhap": vhap, "nha": nha}[dialect](tmp_path / "theirs", told, camera)
     workspace, pixels, _ = preprocessed(tmp_path / "one.avatar", head, told, names)
     settings = TrackSettings(
-        refine="none", keyframes=16, texture_size=64, texture_frames=2, head="flame", imported_from="vhap",
+        refine="none", keyframes=16, texture_size=64, texture_frames=2, head="flame", imported_from=dialect,
         imported_folder=str(tmp_path / "theirs"),
     )  # fmt: skip
     summary = stage.run(workspace, settings, RunContext())

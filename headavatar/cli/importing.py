@@ -25,7 +25,7 @@ From = Annotated[
     typer.Option(
         "--from",
         help="Its layout.",
-        metavar="vhap|insta|imavatar|metrical-tracker|nerfblendshape",
+        metavar="vhap|insta|imavatar|metrical-tracker|nerfblendshape|nha",
         show_default=False,
     ),
 ]
@@ -65,7 +65,7 @@ def register(app: typer.Typer) -> None:
         head = "flame" if "expr" in found.native and "flame" in cache.head_models() else None
         given = {
             "max_frames": max_frames, "every": every, "size": size, "fps": fps, "masks": found.mask_source,
-            "mask_colors": "parsing" if found.colored_masks else None,
+            "mask_colors": found.mask_colors,
         }  # fmt: skip
         wanted = session.requests(
             common,

@@ -66,11 +66,12 @@ def workspace_for(video: str, out: str | None, *, force: bool = False) -> Iterat
     from headavatar.workspace.digests import input_digest
 
     path = Path(video_path(video))
-    if not path.exists() and not list(path.parent.glob(path.name) if "*" in path.name else ()):
+    root, names = pictures.pattern(path)
+    if not path.exists() and not (root != path and any(root.glob(names))):
         raise InputError(f"There is no file {video}.", why=_nearby(path), fix="Check the path.")
     if path.is_dir() and not any(file.suffix.lower() in pictures.SUFFIXES for file in path.iterdir()):
         raise InputError(f"{video} is a folder without pictures.", fix="Name a video, or a folder of pictures.")
-    name = path.parent.name if "*" in path.name else path.stem
+    name = root.name if root != path else path.stem
     folder = Path(out).expanduser() if out else Path.cwd() / f"{name}{layout.SUFFIX}"
     existed = folder.exists()
     workspace = Workspace.create(folder)

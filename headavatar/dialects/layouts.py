@@ -18,6 +18,7 @@ NAMES: dict[str, str] = {
     "imavatar": "headavatar.dialects.imavatar",
     "metrical-tracker": "headavatar.dialects.metrical_tracker",
     "nerfblendshape": "headavatar.dialects.nerfblendshape",
+    "nha": "headavatar.dialects.nha",
 }
 """Layout → module with its `read(folder)`, and `write(folder, recording, progress)` where it is written too."""
 

@@ -69,7 +69,8 @@ def read(folder: Path) -> Imported:
     return Imported(
         dialect=NAME, pictures=files, camera=_camera(table, files[0], path),
         poses=_poses(rows, path), native=_native(rows, path), held_out=held[kept],
-        masks=masks, colored_masks=bool(masks), points=points if all(file.is_file() for file in points) else (),
+        masks=masks, mask_colors="parsing" if masks else "matte",
+        points=points if all(file.is_file() for file in points) else (),
         coefficients=coefficients[np.flatnonzero(kept)], metric=False, space=space, notes=tuple(notes),
     )  # fmt: skip
 
@@ -119,7 +120,7 @@ def _masks(folder: Path, files: tuple[Path, ...], notes: list[str]) -> tuple[Pat
     if missing:
         notes.append(f"parsing misses {len(missing)} pictures, such as {missing[0]}, so networks find the head")
         return ()
-    head, _ = pictures.coded(pictures.read(by_stem[files[len(files) // 2].stem])[0])
+    head, _ = pictures.ad_nerf(pictures.read(by_stem[files[len(files) // 2].stem])[0])
     if head.mean() < LEAST_BLUE:
         notes.append("parsing shows no head in pure blue, so networks find the head")
         return ()

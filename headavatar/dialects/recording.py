@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,12 +39,13 @@ class SkullPoses:
         return SkullPoses(rotation, translation, np.zeros((len(rotation), 0, 3, 3)))
 
     @staticmethod
-    def chained(rotation: Array, neck: Array, translation: Array) -> SkullPoses:
+    def chained(rotation: Array, neck: Array, translation: Array, *, at_root: bool = False) -> SkullPoses:
         """A head that turns about its root joint, and its skull about the neck joint on top of that.
 
         Args:
             rotation, neck: (T, 3) axis-angle.
             translation: (T, 3) metres.
+            at_root: `translation` is where the root joint lies, not how far it has moved.
         Returns:
             poses whose constants are the root J0, the step J1 - J0 to the neck joint, and -J1.
         Source:
@@ -52,7 +54,7 @@ class SkullPoses:
         """
         root, turn = axis_angle_to_matrix_np(rotation), axis_angle_to_matrix_np(neck)
         skull = root @ turn
-        still = np.broadcast_to(np.eye(3), root.shape)
+        still = np.broadcast_to(np.zeros((3, 3)) if at_root else np.eye(3), root.shape)
         return SkullPoses(skull, np.asarray(translation, np.float64), np.stack([still, root, skull], 1))
 
     def in_metres(self, unit: float) -> SkullPoses:
@@ -104,7 +106,7 @@ class Imported:
         dialect: the layout's name.
         pictures: T files.
         masks: T files of the person's mattes, or nothing.
-        colored_masks: the masks are AD-NeRF's parsing, whose colors tell head, neck and torso apart.
+        mask_colors: "matte", or how the masks tell head and clothes apart, see `pictures.coded`.
         meshes: T OBJ files of the head in the space that `poses` start from, or nothing.
         points: T text files of MediaPipe's points in pixels of the pictures, or nothing.
         camera: the one camera, at our world's place for it.
@@ -126,7 +128,7 @@ class Imported:
     native: Mapping[str, Array]
     held_out: Array
     masks: tuple[Path, ...] = ()
-    colored_masks: bool = False
+    mask_colors: str = "matte"
     meshes: tuple[Path, ...] = ()
     points: tuple[Path, ...] = ()
     coefficients: Coefficients | None = None
@@ -139,7 +141,9 @@ class Imported:
 
     @property
     def picture_source(self) -> str:
-        """What `preprocess` reads to get these pictures: their folder, or a pattern for one camera's among several."""
+        """What `preprocess` reads to get these pictures: their folder, or a pattern for one camera's among several, or
+        for one picture's of each folder.
+        """
         return _source(self.pictures)
 
     @property
@@ -164,8 +168,10 @@ class Imported:
 
 
 def _source(files: tuple[Path, ...]) -> str:
-    """A folder, or a pattern that keeps the ending of VHAP's names, which says the camera."""
+    """A folder; a pattern that keeps the ending of VHAP's names, which says the camera; or folder_*/NAME."""
     folder = files[0].parent
+    if any(file.parent != folder for file in files):
+        return str(folder.parent / re.sub(r"\d+$", "*", folder.name) / files[0].name)
     endings = {file.name[file.name.rfind("_") :] for file in files if "_" in file.name}
     others = any(file.is_file() and "_" in file.name and file.name[file.name.rfind("_") :] not in endings
                  for file in folder.iterdir())  # fmt: skip

@@ -123,8 +123,7 @@ def given_mattes(
     if info.codec != stills.CODEC or (masks is None and not stills.has_mattes(video)):
         return iter(())
     size, window = (square.size, square.size), (square.x, square.y, square.side)
-    colored = settings.mask_colors == "parsing"
-    return stills.read_mattes(video, masks, info.fps, selection, size, window, colored)
+    return stills.read_mattes(video, masks, info.fps, selection, size, window, settings.mask_colors)
 
 
 def extend_edges(frame: Array, valid: Array) -> Array:

@@ -24,8 +24,9 @@ class PreprocessSettings:
         changes_result=False,
     )  # fmt: skip
     mask_colors: str = setting(
-        "matte", "what masks show: a matte, or AD-NeRF's parsing, whose blue is the head and green and red the rest",
-        choices=("matte", "parsing"), added_later=True,
+        "matte", "what masks show: a matte; AD-NeRF's parsing, whose blue is the head and green and red the rest; or "
+        "nineteen classes as gray values",
+        choices=("matte", "parsing", "nineteen"), added_later=True,
     )  # fmt: skip
     start: float = setting(0.0, "seconds of the video to skip")
     max_frames: int = setting(0, "stop after this many frames; 0 takes all")

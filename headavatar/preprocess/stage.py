@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from headavatar.dialects import pictures
 from headavatar.errors import InputError, ModelError, UsageError
 from headavatar.preprocess import crop, decode, networks, points68, stills, verdict
 from headavatar.preprocess.background import clean_plate
@@ -119,7 +120,7 @@ def run(workspace: Workspace, settings: PreprocessSettings, context: RunContext)
     workspace.write_npz(layout.LANDMARKS, landmarks=points, scores=scores, pose=poses, detected=detected, **others)
     names: list[dict[str, str]] = [{} for _ in reasons]
     if info.codec == stills.CODEC:
-        names = [{"file": file.name} for _, file in stills.selected(video, info.fps, selection)]
+        names = [{"file": pictures.label(file, video)} for _, file in stills.selected(video, info.fps, selection)]
     table = [
         {
             "frame": i, "source_frame": round(settings.start * info.fps) + i * settings.every,

@@ -63,38 +63,39 @@ def read_frames(
 
 def read_mattes(
     path: Path, masks: Path | None, fps: float, selection: Selection, size: tuple[int, int],
-    window: tuple[int, int, int], colored: bool = False,
+    window: tuple[int, int, int], colors: str = "matte",
 ) -> Iterator[tuple[Array, Array | None]]:  # fmt: skip
     """The mattes that belong to the selected pictures.
 
     Args:
         path, fps, selection, size, window: as for `read_frames`.
         masks: folder of pictures with the same names, or None for the pictures' own transparency.
-        colored: the masks are parsing pictures in AD-NeRF's colors.
+        colors: "matte", or how the masks tell head and clothes apart, see `pictures.coded`.
     Yields:
         (H, W) float32 in [0, 1], the person, and how much of the person is head, where the masks tell.
     Raises:
         InputError: one is missing.
     """
-    by_stem = {file.stem: file for file in pictures.listed(masks)} if masks else {}
+    by_stem = {pictures.stem(file, masks): file for file in pictures.listed(masks)} if masks else {}
     for _, file in selected(path, fps, selection):
+        mask = by_stem.get(pictures.stem(file, path))
+        missing = f"{masks} has no mask for {pictures.label(file, path)}."
         if masks is None:
             matte = pictures.read(file)[1]
             missing = f"{file.name} has no transparency, unlike the first of the pictures."
+        elif colors == "matte" or mask is None:
+            matte = pictures.read(mask)[0] if mask else None
         else:
-            matte = pictures.read(by_stem[file.stem])[0] if file.stem in by_stem else None
-            missing = f"{masks} has no mask for {file.name}."
-        if matte is None:
-            raise InputError(missing, why="Either all pictures have a mask or none.", fix="Leave the masks out.")
-        if colored and masks is not None:
             head, person = (
                 _fitted(part.astype(np.uint8) * 255, size, window).astype(np.float32) / 255
-                for part in pictures.coded(matte)
+                for part in pictures.coded(mask, colors)
             )
             yield person, np.clip(head / np.maximum(person, 1 / 255), 0, 1)
-        else:
-            matte = matte if matte.ndim == 2 else matte[..., 0]
-            yield _fitted(matte, size, window).astype(np.float32) / 255, None
+            continue
+        if matte is None:
+            raise InputError(missing, why="Either all pictures have a mask or none.", fix="Leave the masks out.")
+        matte = matte if matte.ndim == 2 else matte[..., 0]
+        yield _fitted(matte, size, window).astype(np.float32) / 255, None
 
 
 def _fitted(image: Array, size: tuple[int, int], window: tuple[int, int, int] | None) -> Array:

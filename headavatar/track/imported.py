@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headavatar.dialects import layouts
+from headavatar.dialects import layouts, pictures
 from headavatar.dialects.files import read_points, read_vertices
 from headavatar.dialects.recording import Imported, SkullPoses
 from headavatar.errors import InputError
@@ -123,7 +123,8 @@ def matched(workspace: Workspace, inputs: Inputs, found: Imported) -> tuple[Arra
         InputError: too few of the workspace's pictures are the folder's.
     """
     names = {row["frame"]: row.get("file", "") for row in workspace.read_jsonl(layout.FRAME_TABLE)}
-    place = {path.name: position for position, path in enumerate(found.pictures)}
+    source = Path(found.picture_source)
+    place = {pictures.label(path, source): position for position, path in enumerate(found.pictures)}
     pairs = [(row, place.get(names[int(frame)], -1)) for row, frame in enumerate(inputs.frame_idx)]
     rows, positions = np.array([pair for pair in pairs if pair[1] >= 0], np.int64).reshape(-1, 2).T
     if len(rows) < layouts.LEAST_FRAMES:

@@ -1,6 +1,6 @@
 """Content digests of files outside the workspace, remembered by size and time: an unchanged video costs nothing.
 
-A folder, or a pattern such as `folder/*_08.png`, stands for all files in it.
+A folder, or a pattern such as `folder/*_08.png`, stands for all files that it means.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from headavatar.dialects import pictures
 from headavatar.errors import WorkspaceError
 from headavatar.workspace import atomic, layout
 from headavatar.workspace.records import file_digest
@@ -55,10 +56,11 @@ def content_digest(path: Path) -> str:
 
 
 def _files(path: Path) -> list[Path]:
+    folder, names = pictures.pattern(path)
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.is_file())
-    elif "*" in path.name:
-        found = sorted(file for file in path.parent.glob(path.name) if file.is_file())
+    elif folder != path:
+        found = sorted(file for file in folder.glob(names) if file.is_file())
     else:
         found = [path]
     if not found:
