@@ -38,6 +38,43 @@ def test_spread_grids_hold_the_values_where_they_were_given_and_pass_smoothly_be
     assert float((moved(corner, warp[0]) - corner).norm()) < 1.5 * float(values[0].norm(dim=-1).max())
 
 
+@needs_native
+@pytest.mark.parametrize(("frames", "points", "nodes"), [(1, 5000, 32), (3, 400, 17), (2, 1, 3), (1, 60, 6)])
+def test_grids_spread_alike_on_both_backends(generator, frames, points, nodes):
+    places = torch.rand(frames, points, 3, generator=generator) * 1.2 - 0.1  # some outside
+    values = torch.randn(frames, points, 3, generator=generator)
+    found = []
+    for name in ("native", "reference"):
+        with ops.backend.use(name):
+            found.append(ops.spread(places, values, nodes, 0.3))
+    assert float((found[0] - found[1]).abs().max()) < 1e-4
+    assert float(found[1].abs().max()) > 0.01
+
+
+def test_spreading_gives_gradients_where_they_are_asked_for(generator):
+    places = torch.rand(1, 50, 3, generator=generator)
+    values = torch.randn(1, 50, 3, generator=generator).requires_grad_()
+    ops.spread(places, values, 8).sum().backward()
+    # Whatever the values are, a grid of equal ones holds that one everywhere.
+    assert float(values.grad.sum()) == pytest.approx(3 * 8**3, rel=1e-3)
+
+
+@needs_native
+@pytest.mark.parametrize(("old", "nodes"), [(16, 32), (3, 5), (7, 19), (9, 9)])
+def test_grids_are_refined_alike_on_both_backends(generator, old, nodes):
+    coarse = torch.randn(2, old**3 * 4, generator=generator)
+    weights = torch.randn(2, nodes**3 * 4, generator=generator)
+    found = []
+    for name in ("native", "reference"):
+        with ops.backend.use(name):
+            given = coarse.clone().requires_grad_()
+            fine = ops.refine(given, nodes)
+            (fine * weights).sum().backward()
+            found.append((fine.detach(), given.grad))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5 * float(other.abs().max()) + 1e-5)
+
+
 def test_a_refined_grid_moves_points_as_the_coarse_one_did(generator):
     linear = torch.randn(3, 3, generator=generator) * 0.1
     nodes = 7
