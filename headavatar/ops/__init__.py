@@ -10,6 +10,7 @@ Rasterise a mesh and interpolate over it (gradients to vertex positions pass thr
 
     fragments = rasterize(vertices_px, faces, height, width)      # (V, 3) or (B, V, 3): x_px, y_px, camera z in metres
     picture = interpolate(attributes, faces, fragments)           # (V, C) or (B, V, C) -> (B, H, W, C)
+    picture = antialias(picture, fragments, vertices_px, faces)   # silhouettes, with gradients to vertices_px
 
 A blended hash grid and its field, B frames in one call; x[frame_offsets[b]:frame_offsets[b + 1]] are those of frame b::
 
@@ -36,6 +37,7 @@ Results do not depend on the number of threads: sums are cut into pieces by the 
 from __future__ import annotations
 
 from headavatar.ops import backend
+from headavatar.ops.antialiasing import antialias
 from headavatar.ops.compositing import Composite, composite
 from headavatar.ops.field import nerf_field
 from headavatar.ops.harmonics import spherical_harmonics
@@ -53,6 +55,7 @@ __all__ = [
     "HashGridSpec",
     "RankOneAdam",
     "RaySamples",
+    "antialias",
     "backend",
     "blend_tables",
     "composite",
