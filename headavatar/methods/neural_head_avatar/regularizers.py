@@ -102,12 +102,13 @@ def flip_energy(vertices: Tensor, rest: Tensor, faces: Tensor, least: float = 0.
         faces: (F, 3).
         least: share of the area below which a face costs something.
     Returns:
-        () mean over faces of the squared shortage.
+        () mean over faces of the shortage, squared up to 1 and linear beyond.
     """
     flat, was = _flat(vertices, faces), _flat(rest, faces)
     share = (flat * was).sum(1) / was.square().sum(1).clamp_min(1e-20)
-    # held at one whole turned face, so that a few needles of the rest shape do not outweigh all others
-    return (least - share).clamp(0, 1 + least).square().mean()
+    short = (least - share).clamp_min(0)
+    # linear beyond a whole turned face, so that a few needles of the rest shape do not outweigh all others
+    return torch.where(short < 1, short.square(), 2 * short - 1).mean()
 
 
 def flipped(vertices: Tensor, rest: Tensor, faces: Tensor) -> Tensor:
