@@ -27,19 +27,28 @@ def morph_mesh(head: HeadModel, identity: Array) -> MorphMesh:
         poses = torch.cat([torch.zeros(1, count), torch.eye(count)])
         vertices = torch.cat([head.vertices(shape, pose[None]) for pose in poses]).numpy().astype(np.float64)
     rest = vertices[0]
-    faces, uv_faces = head.faces.numpy(), head.uv_faces.numpy()
-    corners = np.stack([faces.reshape(-1), uv_faces.reshape(-1)], axis=1)
-    split, inverse = np.unique(corners, axis=0, return_inverse=True)
-    source = split[:, 0]
+    source, uv_index, faces = split_corners(head)
     return MorphMesh(
         positions=rest[source],
-        normals=vertex_normals(rest, faces)[source],
-        uvs=head.uvs.numpy()[split[:, 1]],
-        faces=inverse.reshape(-1, 3),
+        normals=vertex_normals(rest, head.faces.numpy())[source],
+        uvs=head.uvs.numpy()[uv_index],
+        faces=faces,
         deltas=vertices[1:, source] - rest[source],
         names=tuple(head.expression_names),
         rig=_rig(head, identity, source),
     )
+
+
+def split_corners(head: HeadModel) -> tuple[Array, Array, Array]:
+    """One vertex per corner of the UV map, for formats where a vertex has one place on the texture.
+
+    Returns:
+        (N,) its vertex and (N,) its texture coordinates in the head's own arrays, and (F, 3) faces of the N.
+    """
+    faces, uv_faces = head.faces.cpu().numpy(), head.uv_faces.cpu().numpy()
+    corners = np.stack([faces.reshape(-1), uv_faces.reshape(-1)], axis=1)
+    split, inverse = np.unique(corners, axis=0, return_inverse=True)
+    return split[:, 0], split[:, 1], inverse.reshape(-1, 3)
 
 
 def vertex_normals(vertices: Array, faces: Array) -> Array:

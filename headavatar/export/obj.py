@@ -1,4 +1,4 @@
-"""A Wavefront OBJ of the tracked head, with UVs and texture."""
+"""A Wavefront OBJ of a head, with UVs and texture."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from headavatar.scene import Array
 
 
 def write_obj(
-    folder: Path, name: str, positions: Array, uvs: Array, faces: Array, uv_faces: Array, texture_png: bytes | None
-) -> None:
-    """Write NAME.obj, head.mtl and texture.png.
+    folder: Path, name: str, positions: Array, uvs: Array, faces: Array, uv_faces: Array, texture_png: bytes | None,
+    *, material: str = "head", texture: str = "texture",
+) -> None:  # fmt: skip
+    """Write NAME.obj, its material and its texture.
 
     Args:
-        folder: existing; several may share it, and their texture.
+        folder: existing; several may share it, and their material and texture.
         name: of the mesh.
         positions: (V, 3) metres.
         uvs: (U, 2) v up.
         faces, uv_faces: (F, 3) indices into positions and uvs, counterclockwise from outside.
         texture_png: the texture's file, or None.
+        material, texture: names of their files, without suffix.
     """
-    lines = ["# headavatar: metres, +y up, +z out of the face", "mtllib head.mtl", f"o {name}"]
+    lines = ["# headavatar: metres, +y up, +z out of the face", f"mtllib {material}.mtl", f"o {name}"]
     lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in positions.tolist()]
     lines += [f"vt {u:.6f} {v:.6f}" for u, v in uvs.tolist()]
     lines.append("usemtl skin")
@@ -29,8 +31,8 @@ def write_obj(
         for face, uv in zip(faces.tolist(), uv_faces.tolist(), strict=True)
     ]
     (folder / f"{name}.obj").write_text("\n".join(lines) + "\n")
-    material = "newmtl skin\nKd 0.80 0.62 0.54\nKs 0 0 0\n"
+    look = "newmtl skin\nKd 0.80 0.62 0.54\nKs 0 0 0\n"
     if texture_png is not None:
-        (folder / "texture.png").write_bytes(texture_png)
-        material = "newmtl skin\nKd 1 1 1\nKs 0 0 0\nmap_Kd texture.png\n"
-    (folder / "head.mtl").write_text(material)
+        (folder / f"{texture}.png").write_bytes(texture_png)
+        look = f"newmtl skin\nKd 1 1 1\nKs 0 0 0\nmap_Kd {texture}.png\n"
+    (folder / f"{material}.mtl").write_text(look)

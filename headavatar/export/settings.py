@@ -21,15 +21,20 @@ class ExportSettings:
         choices=("glb", "mp4", "obj", "ply", "nerfblendshape", "vhap", "insta", "imavatar"),
     )
     avatar: str = setting(
-        "", "Avatar for mp4 and ply; may be left out where the workspace has only one. Where nerfblendshape is given "
-        "one, its weights are written too.",
+        "", "Avatar for mp4 and ply; may be left out where the workspace has only one. Where glb and obj are given one "
+        "that is a mesh, they are of it, else of the tracked head. Where nerfblendshape is given one, its weights are "
+        "written too.",
     )  # fmt: skip
-    frames: str = setting("", "Part of the clip, as A:B in usable frames; empty takes all.")
+    frames: str = setting(
+        "", "Part of the clip, as A:B in usable frames; empty takes all. Where obj and ply are of an avatar that is a "
+        "mesh: a file for each of these frames, and empty is the head at rest.",
+    )  # fmt: skip
     size: int = setting(0, "Side of an mp4's picture in pixels; 0 keeps the clip's.")
     background: str = setting("white", "Color behind an mp4's head.", choices=("white", "black", "gray", "green"))
     mesh: str = setting(
-        "auto", "Surface of obj and ply: the avatar's own by marching cubes, or the tracked head model's; auto is the "
-        "avatar's for ply and the head's for obj.", choices=("auto", "avatar", "head"), added_later=True,
+        "auto", "Surface of obj and ply: the avatar's own, its mesh or else by marching cubes, or the tracked head "
+        "model's; auto is the avatar's where it is a mesh and for ply, else the head's.",
+        choices=("auto", "avatar", "head"), added_later=True,
     )  # fmt: skip
     expression: str = setting("", "Face of obj and ply, as in jawOpen=0.6,browInnerUp=1.", added_later=True)
     all_expressions: bool = setting(False, "A mesh for every expression too, in obj and ply.", added_later=True)
@@ -38,8 +43,9 @@ class ExportSettings:
     @property
     def of_avatar(self) -> bool:
         """Whether an avatar is looked at, not only the tracking."""
-        own = self.mesh == "avatar" or (self.mesh == "auto" and self.format == "ply")
-        return self.format == "mp4" or (self.format in ("obj", "ply") and own)
+        named = bool(self.avatar)
+        own = self.mesh == "avatar" or (self.mesh == "auto" and (self.format == "ply" or named))
+        return self.format == "mp4" or (self.format in ("obj", "ply") and own) or (self.format == "glb" and named)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"fast": {}, "balanced": {}, "quality": {}}

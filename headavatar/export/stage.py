@@ -11,8 +11,10 @@ from headavatar import __version__
 from headavatar.export import others, released, surface
 from headavatar.export.glb import build_glb
 from headavatar.export.head_mesh import morph_mesh, tracked_animation
+from headavatar.export.mesh_avatar import texture_png
 from headavatar.export.nerf_dataset import Expressed, space_of, write_dataset
 from headavatar.export.settings import ExportSettings
+from headavatar.methods.base import HasMesh
 from headavatar.progress import RunContext
 from headavatar.render.avatars import background_plate, draw, open_avatar
 from headavatar.render.neutral import neutral_frame
@@ -23,7 +25,7 @@ from headavatar.workspace import Workspace, layout, load_clip, load_head
 
 TEXTURE = "track/texture.png"
 
-GLB_README = """glTF 2.0 binary: head.glb
+GLB_README = """glTF 2.0 binary: {file}
 
 Axes     +y up, +z out of the face, +x to the subject's left. Unit: metre. The head's origin lies between the ears'
          height near the skull's base; at rest it stands at the scene's origin.
@@ -31,8 +33,12 @@ Targets  ARKit's 52 expressions by name, each at its full at weight 1: in three.
          Blender the shape keys, in Unity the blend shapes.
 Rig      root > neck > jaw, eye_left, eye_right. Gaze can be had from eyeLook* or from the eye joints.
 Clip     "tracked": the video's expressions as morph weights, head, neck, jaw and eyes as joint rotations.
-Texture  the color seen in the video, light included, hence KHR_materials_unlit.
+Texture  the color seen in the video, light included, hence KHR_materials_unlit.{more}
 """
+
+OF_AVATAR = """ Of the avatar at rest: what
+         expressions and pose do to its colors is in no GLB; `headavatar export -F obj --frames A:B` writes a texture a
+         frame."""
 
 MP4_README = """MP4 of the avatar moving as tracked: H.264, yuv420p, the clip's own frame rate and camera.
 """
@@ -57,22 +63,32 @@ def run(workspace: Workspace, settings: ExportSettings, context: RunContext) -> 
 def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) -> dict[str, Any]:
     clip, model = load_clip(workspace), load_head(workspace)
     frames = frame_range(settings.frames, len(clip))
-    mesh = morph_mesh(model, clip.params.identity)
+    identity, texture, name = clip.params.identity, _texture(workspace), "head"
+    of: dict[str, str] = {}
+    if settings.avatar:
+        opened = open_avatar(workspace, settings.avatar, context.device)
+        if isinstance(opened.avatar, HasMesh):
+            name, of = opened.name, {"avatar": opened.name, "method": opened.avatar.method}
+            model, identity = opened.avatar.mesh().cpu(), opened.avatar.identity
+            texture = texture_png(opened.avatar)
+        else:
+            context.reporter.warn(f"{opened.name} is no mesh: the GLB shows the tracked head")
+    mesh = morph_mesh(model, identity)
     rest = clip.params.translation[neutral_frame(clip.params)]
     joint = mesh.rig.positions[mesh.rig.names.index("neck")]
     animation = tracked_animation(clip.params[list(frames)], clip.times_s[list(frames)], rest, joint)
     video = workspace.read_json(layout.VIDEO)
     provenance = {
-        "version": __version__, "head_model": model.name, "expressions": "ARKit 52",
+        "version": __version__, "head_model": model.name, **of, "expressions": "ARKit 52",
         "axes": "+y up, +z out of the face, +x to the subject's left", "unit": "metre",
         "source_digest": video.get("digest", ""), "frames": len(frames), "rest_translation_m": rest.tolist(),
     }  # fmt: skip
-    data = build_glb(mesh, animation, _texture(workspace), provenance)
+    data = build_glb(mesh, animation, texture, provenance)
     with workspace.replace_dir("exports/glb") as folder:
-        (folder / "head.glb").write_bytes(data)
-        (folder / "README.txt").write_text(GLB_README)
+        (folder / f"{name}.glb").write_bytes(data)
+        (folder / "README.txt").write_text(GLB_README.format(file=f"{name}.glb", more=OF_AVATAR if of else ""))
     return {
-        "files": ["exports/glb/head.glb", "exports/glb/README.txt"], "bytes": len(data), "frames": len(frames),
+        "files": [f"exports/glb/{name}.glb", "exports/glb/README.txt"], **of, "bytes": len(data), "frames": len(frames),
         "vertices": len(mesh.positions), "triangles": len(mesh.faces), "targets": len(mesh.names),
     }  # fmt: skip
 

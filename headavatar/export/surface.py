@@ -1,4 +1,4 @@
-"""Heads as PLY and OBJ: the avatar's own skin, with the colors it is seen in, or the tracked head model's."""
+"""Heads as PLY and OBJ: the avatar's own mesh or skin, with the colors it is seen in, or the tracked head model's."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
 
 from headavatar.errors import UsageError
+from headavatar.export import mesh_avatar
+from headavatar.export.mesh_avatar import Posed
 from headavatar.export.obj import write_obj
 from headavatar.export.settings import ExportSettings
 from headavatar.head.model import HeadModel
-from headavatar.methods.base import Avatar, HasSurface
+from headavatar.methods.base import Avatar, HasMesh, HasSurface
 from headavatar.progress import RunContext
-from headavatar.render.avatars import open_avatar
+from headavatar.render.avatars import Opened, open_avatar
 from headavatar.render.cameras import seats
 from headavatar.render.expressions import Handles
-from headavatar.render.neutral import rest_of
-from headavatar.scene import Array, Clip, Surface
+from headavatar.render.neutral import neutral_frame, rest_of
+from headavatar.render.sequences import frame_range
+from headavatar.scene import Array, Clip, HeadParams, Surface
 from headavatar.workspace import Workspace, load_clip, load_head
 
 BASE = "head"
@@ -64,6 +67,10 @@ def export(
     if not 0.5 <= settings.voxel_mm <= 10:
         raise UsageError(f"Voxels of {settings.voxel_mm} mm are not possible.", why="0.5 … 10 mm are.")
     opened = open_avatar(workspace, settings.avatar, context.device) if settings.of_avatar else None
+    if opened and isinstance(opened.avatar, HasMesh):
+        return _of_mesh(workspace, settings, context, opened)
+    if opened and settings.mesh == "auto" and kind == "obj":
+        opened = None
     head = load_head(workspace)
     handles = Handles.of(opened.avatar) if opened else _handles_of(head)
     wanted = poses(handles, settings.expression, settings.all_expressions)
@@ -80,6 +87,30 @@ def export(
             summary = write_head(folder, kind, head, identity, wanted, texture_png, task.advance)
         files = sorted(f"{rel}/{file.name}" for file in folder.iterdir())
     return {"files": files, **({"avatar": opened.name} if opened else {}), **summary}
+
+
+def _of_mesh(workspace: Workspace, settings: ExportSettings, context: RunContext, opened: Opened) -> dict[str, Any]:
+    """Write an avatar that is a mesh."""
+    avatar: Any = opened.avatar
+    kind, rel, clip = settings.format, f"exports/{settings.format}", load_clip(workspace, opened.split)
+    about: dict[str, Any] = {"avatar": opened.name, "method": avatar.method}
+    if settings.frames:
+        frames = frame_range(settings.frames, len(clip))
+        origin = clip.params.translation[neutral_frame(clip.params)]
+        wanted = list(mesh_avatar.of_frames(clip.params, frames, origin))
+        about["rest_translation_m"] = origin.tolist()
+    else:
+        handles = _handles_of(avatar.mesh())
+        rest = HeadParams.neutral(1, avatar.identity, len(handles.names))
+        wanted = [
+            Posed(name, handles.put(rest, values), False, {"expression": values})
+            for name, values in poses(handles, settings.expression, settings.all_expressions).items()
+        ]
+    with workspace.replace_dir(rel) as folder, context.reporter.task("mesh", len(wanted)) as task:
+        rows = mesh_avatar.write(folder, kind, avatar, wanted, task.advance)
+        summary = _finish(folder, kind, "The avatar's mesh", mesh_avatar.ABOUT, rows, about)
+        files = sorted(f"{rel}/{file.name}" for file in folder.iterdir())
+    return {"files": files, "avatar": opened.name, **summary}
 
 
 def poses(handles: Handles, text: str, every: bool) -> dict[str, dict[str, float]]:

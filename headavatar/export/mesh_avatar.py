@@ -1,0 +1,140 @@
+"""Avatars that are textured meshes as OBJ and PLY: their own faces, at rest, with an expression, or as they move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import trimesh
+from trimesh.exchange.ply import export_ply
+
+from headavatar.export.head_mesh import split_corners, vertex_normals
+from headavatar.export.obj import write_obj
+from headavatar.head import HeadModel
+from headavatar.head.model import to_world
+from headavatar.methods.base import HasMesh
+from headavatar.scene import Array, HeadParams
+
+ABOUT = """The avatar's own mesh. A texture shows the face with the expression and pose that its mesh has; light is the
+video's. In OBJ each mesh has its material and texture, NAME.mtl and NAME.png; in PLY the texture's color at each
+vertex. Of a file per frame, frame_NUMBER counts usable frames of the clip, and the head moves as tracked, about
+rest_translation_m in mesh.json, which is subtracted.
+"""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A mesh to be written.
+
+    Attributes:
+        name: of its file, without suffix.
+        params: one frame (T = 1).
+        moved: whether it is turned and shifted as these say; else it stands in head space, the neck unturned.
+        about: what mesh.json says of it.
+    """
+
+    name: str
+    params: HeadParams
+    moved: bool
+    about: dict[str, Any]
+
+
+def of_frames(params: HeadParams, frames: Iterable[int], rest_translation: Array) -> Iterable[Posed]:
+    """A clip's frames, the head about its own origin.
+
+    Args:
+        params: of the clip.
+        frames: which of them.
+        rest_translation: (3,) world space, metres: what becomes the origin.
+    """
+    for frame in frames:
+        shown = params[frame]
+        shown = replace(shown, translation=shown.translation - np.asarray(rest_translation, np.float32))
+        yield Posed(f"frame_{frame:06d}", shown, True, {"frame": frame})
+
+
+def write(
+    folder: Path, kind: str, avatar: HasMesh, wanted: Iterable[Posed], progress: Callable[[], None]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Write meshes.
+
+    Args:
+        folder: empty and existing.
+        kind: "obj", each with its material and texture, or "ply", with vertex colors.
+        avatar: whose.
+        wanted: which.
+        progress: called once per mesh.
+    Returns:
+        for each its file, vertices, triangles, and `about`.
+    """
+    head, rows = avatar.mesh(), []
+    source, uv_index, split_faces = split_corners(head)
+    faces, uvs = head.faces.cpu().numpy(), head.uvs.cpu().numpy()
+    for posed in wanted:
+        vertices = vertices_of(head, avatar.identity, posed.params, moved=posed.moved)
+        file = folder / f"{posed.name}.{kind}"
+        if kind == "obj":
+            uv_faces, png = head.uv_faces.cpu().numpy(), texture_png(avatar, posed.params)
+            write_obj(
+                folder, posed.name, vertices, uvs, faces, uv_faces, png, material=posed.name, texture=posed.name
+            )  # fmt: skip
+            count = len(vertices)
+        else:
+            mesh = trimesh.Trimesh(
+                vertices[source], split_faces, vertex_colors=colors_at(avatar.texture(posed.params), uvs[uv_index]),
+                vertex_normals=vertex_normals(vertices.astype(np.float64), faces)[source], process=False,
+            )  # fmt: skip
+            file.write_bytes(export_ply(mesh, vertex_normal=True))
+            count = len(source)
+        rows.append({"file": file.name, **posed.about, "vertices": count, "triangles": len(faces)})
+        progress()
+    return rows
+
+
+def vertices_of(head: HeadModel, identity: Array, params: HeadParams, *, moved: bool) -> Array:
+    """A head's vertices in one frame.
+
+    Args:
+        head: the model.
+        identity: (S,).
+        params: one frame (T = 1).
+        moved: in world space; else in head space with the neck unturned.
+    Returns:
+        (V, 3) float32 metres.
+    """
+    place = head.template
+    expression, rotation, translation, neck, jaw, eyes = (
+        torch.as_tensor(np.asarray(part, np.float32)).to(place)
+        for part in (params.expression, params.rotation, params.translation, params.neck, params.jaw, params.eyes)
+    )
+    person = torch.as_tensor(np.asarray(identity, np.float32)).to(place)
+    with torch.no_grad():
+        vertices = head.vertices(person, expression, neck if moved else None, jaw, eyes)
+        shown = to_world(vertices, rotation, translation) if moved else vertices
+    return np.asarray(shown[0].cpu().numpy())
+
+
+def texture_png(avatar: HasMesh, params: HeadParams | None = None) -> bytes:
+    """An avatar's texture as a PNG file, in one frame (T = 1) or at rest."""
+    picture = np.ascontiguousarray(avatar.texture(params)[..., ::-1])
+    return bytes(cv2.imencode(".png", picture)[1])
+
+
+def colors_at(texture: Array, uvs: Array) -> Array:
+    """Colors of a texture at points of it, bilinear.
+
+    Args:
+        texture: (S, S, 3) uint8, row 0 at v = 1.
+        uvs: (N, 2) in [0, 1], v up.
+    Returns:
+        (N, 3) uint8.
+    """
+    side = np.array(texture.shape[1::-1])
+    place = (np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1) * side - 0.5).astype(np.float32)
+    seen = cv2.remap(texture, place[None, :, 0], place[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen[0])
