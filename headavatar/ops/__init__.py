@@ -47,6 +47,7 @@ from headavatar.ops.optimizer import RankOneAdam
 from headavatar.ops.raster import Fragments, interpolate, rasterize
 from headavatar.ops.rendering import render_rays
 from headavatar.ops.sampling import RaySamples, sample_rays
+from headavatar.ops.texturing import sample_maps
 from headavatar.ops.warping import refine, spread, warp_points
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "rasterize",
     "refine",
     "render_rays",
+    "sample_maps",
     "sample_rays",
     "spherical_harmonics",
     "spread",
