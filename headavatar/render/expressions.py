@@ -55,24 +55,32 @@ class Handles:
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, _, number = part.partition("=")
             name = name.strip()
-            if name not in self.names:
-                near = self._near(name)
-                raise UsageError(
-                    f"There is no expression called {name!r}.",
-                    why="Expressions have ARKit's 52 names." if self.arkit else f"It knows {', '.join(self.names)}.",
-                    fix=f"Did you mean {' or '.join(near)}?" if near else f"For example {self.names[-2]}=0.6.",
-                )
             try:
                 value = float(number)
             except ValueError:
                 value = float("nan")
-            if not np.isfinite(value) or (self.arkit and not 0.0 <= value <= 1.0):
-                raise UsageError(
-                    f"{part!r} gives no number{' between 0 and 1' if self.arkit else ''}.", why=f"{name} needs one.",
-                    fix=f"For example {name}=0.6.",
-                )  # fmt: skip
+            self.check(name, value)
             values[name] = value
         return values
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse what cannot be set.
+
+        Raises:
+            UsageError: the name does not exist, or the value is no number, or for ARKit's names not in [0, 1].
+        """
+        if name not in self.names:
+            near = self._near(name)
+            raise UsageError(
+                f"There is no expression called {name!r}.",
+                why="Expressions have ARKit's 52 names." if self.arkit else f"It knows {', '.join(self.names)}.",
+                fix=f"Did you mean {' or '.join(near)}?" if near else f"For example {self.names[-2]}=0.6.",
+            )
+        if not np.isfinite(value) or (self.arkit and not 0.0 <= value <= 1.0):
+            raise UsageError(
+                f"{name} is given no number{' between 0 and 1' if self.arkit else ''}.", why=f"{name} needs one.",
+                fix=f"For example {name}=0.6.",
+            )  # fmt: skip
 
     def beyond(self, values: Mapping[str, float]) -> list[str]:
         """What training never showed of the values asked for, in words."""
