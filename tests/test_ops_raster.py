@@ -196,3 +196,47 @@ def test_other_indices_for_the_same_faces_interpolate_uvs(backend):
     uvs = torch.tensor([[9.0, 9.0], [0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     picture = ops.interpolate(uvs, torch.tensor([[1, 2, 3]]), fragments)
     assert torch.allclose(picture[2, 4], torch.tensor([4.5, 2.5]) / 16)
+
+
+@needs_native
+def test_layers_agree_in_values_and_gradients(generator):
+    scenes = [soup(generator) for _ in range(2)]
+    vertices, faces = torch.stack([v for v, _ in scenes]), scenes[0][1]
+    attributes = torch.randn(2, vertices.shape[1], 3, generator=generator)
+    found = []
+    for name in ("native", "reference"):
+        with ops.backend.use(name):
+            v, a = vertices.clone().requires_grad_(), attributes.clone().requires_grad_()
+            fragments = ops.rasterize(v, faces, 40, 48, layers=3)
+            picture = ops.interpolate(a, faces, fragments)
+            weight = torch.linspace(-1, 1, picture.numel()).view_as(picture)
+            ((picture * weight).sum() + (fragments.depth * weight[..., 0]).sum()).backward()
+            found.append((fragments, picture.detach(), v.grad, a.grad))
+    (mine, picture, gv, ga), (theirs, expected, expected_gv, expected_ga) = found
+    assert picture.shape == (2, 3, 40, 48, 3) and mine.bary.shape == picture.shape
+    assert torch.equal(mine.face_index, theirs.face_index) and int(mine.mask[:, 2].sum()) > 500
+    assert torch.allclose(picture, expected, atol=1e-5)
+    assert float((gv - expected_gv).abs().max()) <= 1e-4 * float(expected_gv.abs().max())
+    assert float((ga - expected_ga).abs().max()) <= 1e-4 * float(expected_ga.abs().max())
+
+
+def test_layers_are_what_taking_off_the_nearest_faces_shows(generator, backend):
+    vertices, faces = soup(generator, faces=40)
+    layered = ops.rasterize(vertices, faces, 24, 24, layers=3)
+    assert torch.equal(layered.face_index[0], ops.rasterize(vertices, faces, 24, 24).face_index)
+    depths = torch.where(layered.mask, layered.depth, torch.inf)
+    assert bool((depths[1:] >= depths[:-1]).all())
+    for row, column in torch.randint(0, 24, (12, 2), generator=generator).tolist():
+        left = faces.clone()
+        for layer in range(3):
+            face = int(ops.rasterize(vertices, left, 24, 24).face_index[row, column])
+            assert face == int(layered.face_index[layer, row, column])
+            if face >= 0:
+                left[face] = left[face, 0]  # without area
+
+
+def test_equal_layers_come_in_the_faces_order(backend):
+    square = torch.tensor([[0.0, 0.0], [8.0, 0.0], [0.0, 8.0]])
+    vertices = torch.cat([torch.cat((square, torch.full((3, 1), z)), 1) for z in (2.0, 1.0, 1.0, 1.0)])
+    fragments = ops.rasterize(vertices, torch.arange(12).view(4, 3), 8, 8, layers=5)
+    assert fragments.face_index[:, 0, 0].tolist() == [1, 2, 3, 0, -1]

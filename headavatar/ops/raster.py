@@ -16,6 +16,8 @@ from headavatar.ops.reference import raster as reference
 class Fragments:
     """What the rasteriser sees at each pixel's centre; without the B axis where the vertices had none.
 
+    Where layers were asked for, all have a K axis after B, the nearest face first.
+
     Attributes:
         face_index: (B, H, W) int32, -1 where there is no face.
         bary: (B, H, W, 3) perspective-correct barycentric coordinates, 0 where there is no face; carries gradients.
@@ -33,9 +35,16 @@ class Fragments:
 
 
 def rasterize(
-    vertices: Tensor, faces: Tensor, height: int, width: int, *, near: float = 0.01, cull: bool = False
+    vertices: Tensor,
+    faces: Tensor,
+    height: int,
+    width: int,
+    *,
+    layers: int | None = None,
+    near: float = 0.01,
+    cull: bool = False,
 ) -> Fragments:
-    """Find the nearest face at each pixel's centre.
+    """Find the nearest face, or the nearest few, at each pixel's centre.
 
     Pixel (0, 0) has its centre at (0.5, 0.5), y runs down. A pixel on a shared edge is drawn by exactly one face; of
     faces at equal depth the first wins. Faces that reach behind the camera are cut at the near plane, which works as
@@ -45,6 +54,7 @@ def rasterize(
         vertices: (V, 3) or (B, V, 3): x and y in pixels, z = camera z in metres.
         faces: (F, 3) integer vertex indices.
         height, width: picture size, pixels.
+        layers: how many faces to find behind each other, as with an eyeball behind a lid; None for one without K axis.
         near: surfaces nearer than this are not drawn, metres.
         cull: leave out faces seen from behind, whose corners run clockwise on the picture as one looks at it.
     Returns:
@@ -56,17 +66,21 @@ def rasterize(
     """
     if vertices.ndim not in (2, 3) or vertices.shape[-1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
         raise ValueError(f"vertices {tuple(vertices.shape)} and faces {tuple(faces.shape)} must end in 3")
-    batch = vertices if vertices.ndim == 3 else vertices[None]
+    if layers is not None and layers < 1:
+        raise ValueError(f"layers={layers}; at least 1")
+    batch, count = vertices if vertices.ndim == 3 else vertices[None], layers or 1
     if backend.is_native(vertices, faces):
-        face_index, bary, depth = native.rasterize(batch, faces, height, width, near, cull)
+        face_index, bary, depth = native.rasterize(batch, faces, height, width, count, near, cull)
     else:
         with torch.no_grad():
-            images = [reference.visible_faces(v, faces, height, width, near, cull) for v in batch.detach()]
+            images = [reference.visible_faces(v, faces, height, width, count, near, cull) for v in batch.detach()]
         shaded = [reference.barycentrics(v, faces, image) for v, image in zip(batch, images, strict=True)]
         face_index = torch.stack(images)
         bary, depth = (torch.stack(part) for part in zip(*shaded, strict=True))
+    if layers is None:
+        face_index, bary, depth = face_index[:, 0], bary[:, 0], depth[:, 0]
     if vertices.ndim == 2:
-        return Fragments(face_index[0], bary[0], depth[0])
+        face_index, bary, depth = face_index[0], bary[0], depth[0]
     return Fragments(face_index, bary, depth)
 
 
@@ -78,14 +92,15 @@ def interpolate(attributes: Tensor, faces: Tensor, fragments: Fragments) -> Tens
         faces: (F, 3) the faces that were rasterised, or other indices for the same faces (`uv_faces` with UVs).
         fragments: of `rasterize`.
     Returns:
-        (B, H, W, C), or (H, W, C) for fragments without B axis; 0 where there is no face. Carries gradients to
-        `attributes` and to `fragments.bary`.
+        (B, H, W, C), or (H, W, C) for fragments without B axis, and a K axis where they have one; 0 where there is no
+        face. Carries gradients to `attributes` and to `fragments.bary`.
     Raises:
         ValueError: shapes do not fit.
     """
-    single = fragments.face_index.ndim == 2
-    face_index = fragments.face_index[None] if single else fragments.face_index
-    bary = fragments.bary[None] if single else fragments.bary
+    # One picture's layers are as good as frames; those of several lie below each other.
+    shape = fragments.face_index.shape
+    flat = (1, *shape) if len(shape) == 2 else (shape[0], shape[1] * shape[2], shape[3]) if len(shape) == 4 else shape
+    face_index, bary = fragments.face_index.reshape(flat), fragments.bary.reshape(*flat, 3)
     if attributes.ndim == 3 and len(attributes) != len(face_index):
         raise ValueError(f"attributes of {len(attributes)} frames for fragments of {len(face_index)}")
     if backend.is_native(attributes, faces, bary):
@@ -93,4 +108,4 @@ def interpolate(attributes: Tensor, faces: Tensor, fragments: Fragments) -> Tens
     else:
         batch = attributes if attributes.ndim == 3 else attributes.expand(len(face_index), -1, -1)
         picture = reference.interpolate(batch, faces, face_index, bary)
-    return picture[0] if single else picture
+    return picture.reshape(*shape, picture.shape[-1])

@@ -95,7 +95,8 @@ inline bool covers(const double* edge, double value) {
 }
 
 void draw_band(const float* v, const int32_t* faces, const Box* boxes, const int32_t* list, i64 count, int row0,
-               int row1, int width, double near, bool cull, double* depth, int32_t* image) {
+               int row1, int width, int height, int layers, double near, bool cull, double* depth, int32_t* image) {
+  const i64 band = i64(kBand) * width, plane = i64(height) * width;
   for (i64 n = 0; n < count; ++n) {
     const int32_t f = list[n];
     Triangle t;
@@ -103,7 +104,7 @@ void draw_band(const float* v, const int32_t* faces, const Box* boxes, const int
     const Box& box = boxes[f];
     for (int y = std::max(box.y0, row0); y <= std::min(box.y1, row1 - 1); ++y) {
       const double py = y + 0.5;
-      double* depth_row = depth + i64(y - row0) * width;
+      double* depth_row = depth + i64(y - row0) * width;  // of the first layer; the others lie a band and a picture on
       int32_t* image_row = image + i64(y) * width;
       for (int x = box.x0; x <= box.x1; ++x) {
         const double px = x + 0.5;
@@ -111,10 +112,16 @@ void draw_band(const float* v, const int32_t* faces, const Box* boxes, const int
         if (!(e0 >= 0 && e1 >= 0 && e2 >= 0)) continue;
         if (!(covers(t.edge[0], e0) && covers(t.edge[1], e1) && covers(t.edge[2], e2))) continue;
         const double z = t.det / ((e0 * t.scale[0] + e1 * t.scale[1]) + e2 * t.scale[2]);
-        if (z > near && z < depth_row[x]) {
-          depth_row[x] = z;
-          image_row[x] = f;
+        if (!(z > near)) continue;
+        int layer = layers;
+        for (; layer > 0 && z < depth_row[(layer - 1) * band + x]; --layer) {
+          if (layer == layers) continue;
+          depth_row[layer * band + x] = depth_row[(layer - 1) * band + x];
+          image_row[layer * plane + x] = image_row[(layer - 1) * plane + x];
         }
+        if (layer == layers) continue;
+        depth_row[layer * band + x] = z;
+        image_row[layer * plane + x] = f;
       }
     }
   }
@@ -191,9 +198,9 @@ void add_pieces(const std::vector<float>& pieces, i64 size, float* out) {
 
 }  // namespace
 
-// vertices (B, V, 3), faces (F, 3) -> face_index (B, H, W), bary (B, H, W, 3), depth (B, H, W)
+// vertices (B, V, 3), faces (F, 3) -> face_index (B, K, H, W), bary (B, K, H, W, 3), depth (B, K, H, W)
 HA_API void ha_rasterize(const float* vertices, const int32_t* faces, i64 frames, i64 vertex_count, i64 face_count,
-                         i64 height, i64 width, double near, int cull, int32_t* face_index, float* bary,
+                         i64 height, i64 width, i64 layers, double near, int cull, int32_t* face_index, float* bary,
                          float* depth) {
   const int bands = int(ha::ceil_div(height, kBand));
   std::vector<Box> boxes(face_count);
@@ -201,7 +208,7 @@ HA_API void ha_rasterize(const float* vertices, const int32_t* faces, i64 frames
   std::vector<int32_t> lists;
   for (i64 b = 0; b < frames; ++b) {
     const float* v = vertices + b * vertex_count * 3;
-    int32_t* image = face_index + b * height * width;
+    int32_t* image = face_index + b * layers * height * width;
 #pragma omp parallel for schedule(static)
     for (i64 f = 0; f < face_count; ++f) boxes[f] = bounds(v, faces + 3 * f, int(height), int(width), near);
     std::fill(start.begin(), start.end(), 0);
@@ -217,18 +224,20 @@ HA_API void ha_rasterize(const float* vertices, const int32_t* faces, i64 frames
         for (int k = boxes[f].y0 / kBand; k <= boxes[f].y1 / kBand; ++k) lists[next[k]++] = int32_t(f);
 #pragma omp parallel
     {
-      std::vector<double> nearest(kBand * width);
+      std::vector<double> nearest(layers * kBand * width);
 #pragma omp for schedule(dynamic, 1)
       for (int k = 0; k < bands; ++k) {
         const int row0 = k * kBand, row1 = int(std::min<i64>(row0 + kBand, height));
         std::fill(nearest.begin(), nearest.end(), std::numeric_limits<double>::infinity());
-        std::fill(image + row0 * width, image + row1 * width, -1);
+        for (i64 layer = 0; layer < layers; ++layer)
+          std::fill(image + (layer * height + row0) * width, image + (layer * height + row1) * width, -1);
         draw_band(v, faces, boxes.data(), lists.data() + start[k], start[k + 1] - start[k], row0, row1, int(width),
-                  near, cull != 0, nearest.data(), image);
-        for (int y = row0; y < row1; ++y) {
-          const i64 at = (b * height + y) * width;
-          shade_row(v, faces, y, int(width), face_index + at, bary + 3 * at, depth + at);
-        }
+                  int(height), int(layers), near, cull != 0, nearest.data(), image);
+        for (i64 layer = 0; layer < layers; ++layer)
+          for (int y = row0; y < row1; ++y) {
+            const i64 at = ((b * layers + layer) * height + y) * width;
+            shade_row(v, faces, y, int(width), face_index + at, bary + 3 * at, depth + at);
+          }
       }
     }
   }
@@ -237,7 +246,7 @@ HA_API void ha_rasterize(const float* vertices, const int32_t* faces, i64 frames
 // Gradients of bary and depth -> grad_vertices (B, V, 3)
 HA_API void ha_rasterize_backward(const float* vertices, const int32_t* faces, const int32_t* face_index,
                                   const float* grad_bary, const float* grad_depth, i64 frames, i64 vertex_count,
-                                  i64 height, i64 width, float* grad_vertices) {
+                                  i64 height, i64 width, i64 layers, float* grad_vertices) {
   const i64 size = vertex_count * 3;
   std::vector<float> pieces(ha::kPieces * size);
   for (i64 b = 0; b < frames; ++b) {
@@ -245,12 +254,13 @@ HA_API void ha_rasterize_backward(const float* vertices, const int32_t* faces, c
     for (i64 piece = 0; piece < ha::kPieces; ++piece) {
       float* grad = pieces.data() + piece * size;
       std::fill(grad, grad + size, 0.f);
-      for (i64 y = piece * height / ha::kPieces; y < (piece + 1) * height / ha::kPieces; ++y)
+      const i64 rows = layers * height;
+      for (i64 row = piece * rows / ha::kPieces; row < (piece + 1) * rows / ha::kPieces; ++row)
         for (i64 x = 0; x < width; ++x) {
-          const i64 at = (b * height + y) * width + x;
+          const i64 at = (b * rows + row) * width + x;
           if (face_index[at] < 0) continue;
-          pixel_backward(vertices + b * size, faces + 3 * i64(face_index[at]), x + 0.5, y + 0.5, grad_bary + 3 * at,
-                         grad_depth[at], grad);
+          pixel_backward(vertices + b * size, faces + 3 * i64(face_index[at]), x + 0.5, row % height + 0.5,
+                         grad_bary + 3 * at, grad_depth[at], grad);
         }
     }
     add_pieces(pieces, size, grad_vertices + b * size);

@@ -15,15 +15,16 @@ from headavatar.ops.native.library import handle, pointer, size
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, vertices: Tensor, faces: Tensor, height: int, width: int, near: float, cull: bool
+        ctx: Any, vertices: Tensor, faces: Tensor, height: int, width: int, layers: int, near: float, cull: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         frames, vertex_count = vertices.shape[:2]
-        face_index = torch.empty(frames, height, width, dtype=torch.int32)
-        bary = torch.empty(frames, height, width, 3)
-        depth = torch.empty(frames, height, width)
+        face_index = torch.empty(frames, layers, height, width, dtype=torch.int32)
+        bary = torch.empty(frames, layers, height, width, 3)
+        depth = torch.empty(frames, layers, height, width)
         handle().ha_rasterize(
             pointer(vertices), pointer(faces), size(frames), size(vertex_count), size(len(faces)), size(height),
-            size(width), ctypes.c_double(near), ctypes.c_int(cull), pointer(face_index), pointer(bary), pointer(depth),
+            size(width), size(layers), ctypes.c_double(near), ctypes.c_int(cull), pointer(face_index), pointer(bary),
+            pointer(depth),
         )  # fmt: skip
         ctx.save_for_backward(vertices, faces, face_index)
         ctx.mark_non_differentiable(face_index)
@@ -34,13 +35,13 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, _: Tensor, grad_bary: Tensor, grad_depth: Tensor) -> tuple[Tensor | None, ...]:
         vertices, faces, face_index = ctx.saved_tensors
         grad = torch.empty_like(vertices)
-        frames, height, width = face_index.shape
+        frames, layers, height, width = face_index.shape
         grad_bary, grad_depth = grad_bary.contiguous(), grad_depth.contiguous()
         handle().ha_rasterize_backward(
             pointer(vertices), pointer(faces), pointer(face_index), pointer(grad_bary), pointer(grad_depth),
-            size(frames), size(vertices.shape[1]), size(height), size(width), pointer(grad),
+            size(frames), size(vertices.shape[1]), size(height), size(width), size(layers), pointer(grad),
         )  # fmt: skip
-        return grad, None, None, None, None, None
+        return grad, None, None, None, None, None, None
 
 
 class _Interpolate(torch.autograd.Function):
@@ -81,12 +82,12 @@ def _indices(faces: Tensor, vertex_count: int) -> Tensor:
 
 
 def rasterize(
-    vertices: Tensor, faces: Tensor, height: int, width: int, near: float, cull: bool
+    vertices: Tensor, faces: Tensor, height: int, width: int, layers: int, near: float, cull: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`ops.rasterize` on (B, V, 3) vertices: face_index (B, H, W), bary (B, H, W, 3), depth (B, H, W)."""
+    """`ops.rasterize` on (B, V, 3) vertices: face_index (B, K, H, W), bary (B, K, H, W, 3), depth (B, K, H, W)."""
     indices = _indices(faces, vertices.shape[1])
     result: tuple[Tensor, Tensor, Tensor] = _Rasterize.apply(
-        vertices.contiguous(), indices, height, width, float(near), cull
+        vertices.contiguous(), indices, height, width, layers, float(near), cull
     )
     return result
 

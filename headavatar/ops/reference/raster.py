@@ -15,47 +15,57 @@ from torch import Tensor
 _CANDIDATES = 1 << 22
 
 
-def visible_faces(vertices: Tensor, faces: Tensor, height: int, width: int, near: float, cull: bool) -> Tensor:
-    """The nearest face at each pixel's centre.
+def visible_faces(
+    vertices: Tensor, faces: Tensor, height: int, width: int, layers: int, near: float, cull: bool
+) -> Tensor:
+    """The nearest faces at each pixel's centre.
 
     Args:
         vertices: (V, 3) x y in pixels, z in metres.
         faces: (F, 3) vertex indices.
         height, width: picture size, pixels.
+        layers: how many faces at a pixel.
         near: surfaces nearer than this are not drawn, metres.
         cull: leave out faces seen from behind.
     Returns:
-        (H, W) int32 face index, -1 where there is none.
+        (K, H, W) int32 face indices, nearest first, -1 where there is none.
     """
-    device = vertices.device
-    image = torch.full((height * width,), -1, dtype=torch.int32, device=device)
+    images = torch.full((layers, height * width), -1, dtype=torch.int32, device=vertices.device)
     edges, scale, determinant = _edge_functions(vertices[faces].double())
     x0, x1, y0, y1 = _boxes(vertices[faces].double(), height, width, near)
     keep = (x1 >= x0) & (y1 >= y0) & torch.isfinite(edges).all(-1).all(-1) & torch.isfinite(determinant)
     keep &= (determinant < 0) if cull else (determinant != 0)
     index = keep.nonzero()[:, 0]
     if len(index) == 0:
-        return image.view(height, width)
+        return images.view(layers, height, width)
     sign = determinant[index].sign()[:, None] * scale[index].sign()
     edges, scale, determinant = edges[index] * sign[..., None], scale[index].abs(), determinant[index].abs()
     x0, x1, y0, y1 = x0[index], x1[index], y0[index], y1[index]
     columns = x1 - x0 + 1
     area = columns * (y1 - y0 + 1)
-    best_depth = torch.full((height * width,), torch.inf, dtype=torch.float64, device=device)
     total = area.cumsum(0)
-    steps = torch.arange(0, int(total[-1]) + _CANDIDATES, _CANDIDATES, device=device)
-    cuts = torch.searchsorted(total, steps, right=True).unique_consecutive()
-    for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-        face, pixel, depth = _covered(slice(start, stop), area, columns, x0, y0, edges, scale, determinant, width, near)
-        nearest = best_depth.scatter_reduce(0, pixel, depth, "amin")
-        candidate = depth == nearest[pixel]
-        # Of faces at equal depth the lowest index wins, also against the faces of earlier pieces, which all are lower.
-        candidate &= depth < best_depth[pixel]
-        chosen = torch.full_like(image, torch.iinfo(torch.int32).max)
-        chosen = chosen.scatter_reduce(0, pixel[candidate], index[face[candidate]].int(), "amin")
-        image = torch.where(nearest < best_depth, chosen, image)
-        best_depth = nearest
-    return image.view(height, width)
+    steps = torch.arange(0, int(total[-1]) + _CANDIDATES, _CANDIDATES, device=vertices.device)
+    cuts = torch.searchsorted(total, steps, right=True).unique_consecutive().tolist()
+    depth_before = torch.full((height * width,), -torch.inf, dtype=torch.float64, device=vertices.device)
+    for layer, image in enumerate(images):
+        nearest = torch.full_like(depth_before, torch.inf)
+        for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+            part = slice(start, stop)
+            face, pixel, depth = _covered(part, area, columns, x0, y0, edges, scale, determinant, width, near)
+            if layer:  # what comes after the layer before
+                here, before = index[face], images[layer - 1, pixel]
+                after = (depth > depth_before[pixel]) | ((depth == depth_before[pixel]) & (here > before))
+                face, pixel, depth = face[after], pixel[after], depth[after]
+            best = nearest.scatter_reduce(0, pixel, depth, "amin")
+            candidate = depth == best[pixel]
+            # Of faces at equal depth the lowest index wins, also against those of earlier pieces, which all are lower.
+            candidate &= depth < nearest[pixel]
+            chosen = torch.full_like(image, torch.iinfo(torch.int32).max)
+            chosen = chosen.scatter_reduce(0, pixel[candidate], index[face[candidate]].int(), "amin")
+            image.copy_(torch.where(best < nearest, chosen, image))
+            nearest = best
+        depth_before = nearest
+    return images.view(layers, height, width)
 
 
 def _edge_functions(corners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,19 +127,19 @@ def barycentrics(vertices: Tensor, faces: Tensor, face_index: Tensor) -> tuple[T
     Args:
         vertices: (V, 3) x y in pixels, z in metres.
         faces: (F, 3).
-        face_index: (H, W), -1 where nothing is seen.
+        face_index: (K, H, W), -1 where nothing is seen.
     Returns:
-        bary (H, W, 3) and depth (H, W), zero where nothing is seen.
+        bary (K, H, W, 3) and depth (K, H, W), zero where nothing is seen.
     """
-    height, width = face_index.shape
     seen = face_index >= 0
-    rows, columns = seen.nonzero(as_tuple=True)
+    layer, rows, columns = seen.nonzero(as_tuple=True)
     edges, scale, determinant = _edge_functions(vertices[faces[face_index[seen].long()]].double())
     pixel = torch.stack((columns + 0.5, rows + 0.5, torch.ones_like(rows)), -1).double()
     value = (edges * pixel[:, None]).sum(-1) * scale
     total = value.sum(-1)
-    bary = vertices.new_zeros(height, width, 3).index_put((rows, columns), (value / total[:, None]).to(vertices.dtype))
-    depth = vertices.new_zeros(height, width).index_put((rows, columns), (determinant / total).to(vertices.dtype))
+    at = (layer, rows, columns)
+    bary = vertices.new_zeros(*face_index.shape, 3).index_put(at, (value / total[:, None]).to(vertices.dtype))
+    depth = vertices.new_zeros(face_index.shape).index_put(at, (determinant / total).to(vertices.dtype))
     return bary, depth
 
 
