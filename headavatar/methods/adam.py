@@ -14,15 +14,18 @@ class Adam:
         parameters: leaf tensors; gradients are switched on.
         betas, eps: as in the paper.
         weight_decay: added to the gradients, times the parameters.
-    Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1.
+        uniform: steps are scaled by the largest second moment of a tensor instead of each element's own, so that what
+            has nearly no gradient hardly moves.
+    Source: Kingma and Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1; uniform: Nicolet et al.,
+        Large Steps in Inverse Rendering of Geometry, 2021, section 3.2.
     """
 
     def __init__(
         self, parameters: list[torch.Tensor], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-12,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.0, uniform: bool = False,
     ) -> None:  # fmt: skip
         self.parameters = [p.requires_grad_() for p in parameters]
-        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        self.betas, self.eps, self.weight_decay, self.uniform = betas, eps, weight_decay, uniform
         self.first = [torch.zeros_like(p) for p in parameters]
         self.second = [torch.zeros_like(p) for p in parameters]
         self.count = 0
@@ -39,7 +42,8 @@ class Adam:
                 parameter.grad.add_(parameter, alpha=self.weight_decay)
             first.lerp_(parameter.grad, 1 - b1)
             second.mul_(b2).addcmul_(parameter.grad, parameter.grad, value=1 - b2)
-            scale = (second / (1 - b2**t)).sqrt_().add_(self.eps)
+            moment = second.max().expand_as(second) if self.uniform else second
+            scale = (moment / (1 - b2**t)).sqrt_().add_(self.eps)
             parameter.addcdiv_(first, scale, value=-lr / (1 - b1**t))
             parameter.grad = None
 

@@ -17,7 +17,7 @@ from ...head.subdivide import subdivided
 from ...scene import Array, Camera, HeadParams, RenderOutput
 from .conditions import Conditions, raw_conditions
 from .drawing import Layout, paint
-from .geometry import Geometry, Poses, movable, neck_weights, project
+from .geometry import Geometry, Poses, followers, movable, project
 from .offsets import Offsets, SirenOffsets, SmoothOffsets
 from .settings import NeuralHeadAvatarSettings
 from .smoothing import Smoother
@@ -109,6 +109,7 @@ class NeuralHeadAvatar:
         folder = Path(folder)
         tensors = {
             **self.geometry.state(), **self.texture_network.state(), **self.conditions.state(),
+            "pose_range": self.geometry.pose_range,
             "base_offset": self.base.template - load(self.head_model).template.to(self.base.template),
         }  # fmt: skip
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -146,7 +147,8 @@ class NeuralHeadAvatar:
             conditions = Conditions.from_state(tensors, expressive)
             identity = torch.tensor(about["identity"], dtype=torch.float32, device=device)
             fine = subdivided(base).to(device)
-            geometry = Geometry(fine, identity, fresh_offsets(fine, identity, settings, torch.Generator(), device))
+            offsets = fresh_offsets(fine, identity, settings, torch.Generator(), device)
+            geometry = Geometry(fine, identity, offsets, tensors["pose_range"])
             geometry.load_state(tensors)
             texture = fresh_texture(settings, conditions, torch.Generator(), device)
             texture.load_state(tensors)
@@ -172,11 +174,13 @@ def fresh_offsets(
         identity: (S,).
         generator: of the network's random weights.
     """
-    free, neck = movable(head), neck_weights(head)
+    free, follows = movable(head), followers(head, settings.pose_offsets)
+    with torch.no_grad():
+        rest = head.vertices(identity, torch.zeros(1, len(head.expression_names), device=identity.device))[0]
     if settings.offsets == "smooth":
-        return SmoothOffsets.fresh(free, neck, Smoother(head.faces, head.vertex_count, settings.smoothing).solve)
-    neutral = torch.zeros(1, len(head.expression_names), device=identity.device)
-    return SirenOffsets.fresh(head.vertices(identity, neutral)[0], free, neck, generator, device)
+        solve = Smoother(head.faces, head.vertex_count, settings.smoothing).solve
+        return SmoothOffsets.fresh(rest, free, follows, solve)
+    return SirenOffsets.fresh(rest, free, follows[:, :1], generator, device)
 
 
 def fresh_texture(

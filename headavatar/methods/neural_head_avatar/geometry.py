@@ -14,6 +14,8 @@ from .offsets import Offsets
 
 STILL = ("eyes", "teeth", "tongue", "lashes")
 """Parts without offsets: what turns in a joint or stands behind the lips keeps its shape."""
+LOOSE = ("scalp", "ears", "neck")
+"""Parts that hair may cover or that the collar pushes, which move by themselves as the head tilts."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Geometry:
         head: subdivided.
         identity: (S,) of the person.
         offsets: of each vertex.
+        pose_range: (2, 6) lowest and highest rotation (radians) and translation (metres) in training.
     """
 
-    def __init__(self, head: HeadModel, identity: Tensor, offsets: Offsets) -> None:
-        self.head, self.identity, self.offsets = head, identity, offsets
+    def __init__(self, head: HeadModel, identity: Tensor, offsets: Offsets, pose_range: Tensor) -> None:
+        self.head, self.identity, self.offsets, self.pose_range = head, identity, offsets, pose_range
         self.faces = head.faces
         with torch.no_grad():
             neutral = torch.zeros(1, len(head.expression_names), device=identity.device)
@@ -57,7 +60,10 @@ class Geometry:
 
     def shaped(self, poses: Poses) -> Tensor:
         """(B, V, 3) vertices in head space, metres."""
-        offset = self.offsets(poses.neck)
+        low, high = self.pose_range
+        pose = torch.cat([poses.rotation, poses.translation], 1)
+        share = (2 * (pose - low) / (high - low).clamp_min(1e-6) - 1).clamp(-1, 1)
+        offset = self.offsets(poses.neck, share)
         return self.head.vertices(
             self.identity, poses.expression, poses.neck, poses.jaw, poses.eyes, offset=offset
         )  # fmt: skip
@@ -91,9 +97,22 @@ def movable(head: HeadModel) -> Tensor:
     return (~still).float()[:, None].to(head.template.device)
 
 
-def neck_weights(head: HeadModel) -> Tensor:
-    """(V, 1) how far a vertex's offset depends on the neck's turn: 1 at the neck's foot, 0 on the skull."""
-    return (1 - head.weights[:, :1]).clamp(0, 1)
+def followers(head: HeadModel, by_pose: bool) -> Tensor:
+    """How far offsets depend on the neck's turn and on the head's pose.
+
+    Args:
+        head: the head model.
+        by_pose: whether they depend on the pose at all.
+    Returns:
+        (V, 9): 1 at the neck's foot and 0 on the skull for the neck's three axes; for the pose's six, 1 where hair may
+        be and at the neck, 0 on the face, whose motion is tracked.
+    """
+    neck = (1 - head.weights[:, :1]).clamp(0, 1)
+    loose = torch.zeros(head.vertex_count, dtype=torch.bool, device=neck.device)
+    for region in LOOSE if by_pose else ():
+        if region in head.regions:
+            loose |= head.regions[region].to(neck.device)
+    return torch.cat([neck.expand(-1, 3), torch.maximum(loose[:, None].float(), neck * by_pose).expand(-1, 6)], 1)
 
 
 def project(points: Tensor, camera: Camera) -> Tensor:

@@ -21,54 +21,97 @@ class Offsets(Protocol):
     """Offsets of V vertices at rest, metres, head space."""
 
     def static(self) -> Tensor:
-        """(V, 3) with the neck unturned."""
+        """(V, 3) with the neck unturned and the head as it is held on average."""
 
-    def __call__(self, neck: Tensor) -> Tensor:
-        """(B, V, 3) of frames whose neck turns by (B, 3), axis-angle."""
+    def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
+        """Offsets of B frames.
+
+        Args:
+            neck: (B, 3) its turn, axis-angle, radians.
+            pose: (B, 6) the head's rotation and place, as shares of what training showed, in [-1, 1].
+        Returns:
+            (B, V, 3).
+        """
 
     @property
-    def parameters(self) -> list[Tensor]: ...
+    def parameters(self) -> list[Tensor]:
+        """What shapes the head at rest."""
+
+    @property
+    def turning(self) -> list[Tensor]:
+        """What neck and pose change, apart, since it takes smaller steps."""
 
     def state(self) -> dict[str, Tensor]: ...
 
 
 class SmoothOffsets:
-    """Free vectors, smoothed: offset = (I + λL)⁻¹ latent, and the same times each component of the neck's turn.
+    """Free vectors, smoothed, and coarse ones per axis of the neck's turn and of the head's pose.
+
+    The static part is offset = (I + λL)⁻¹ latent. What turns with the neck, and how hair falls as the head tilts, is
+    smooth in space, so a few nodes hold it.
 
     Args:
         latent: (V, 3).
-        neck_latent: (3, V, 3) per radian of the neck's turn about x, y, z.
-        movable, neck_weight: (V, 1) in [0, 1].
+        nodes: (9, N, 3) displacement of each node per radian of the neck's turn about x, y, z, and per half range of
+            the head's rotation and place.
+        spread: (V, N) share that each node has in a vertex.
+        movable: (V, 1) in [0, 1].
+        follows: (V, 9) how far a vertex follows each axis.
         solve: the smoothing.
     Source:
         Nicolet et al., Large Steps in Inverse Rendering of Geometry, 2021, equation 12.
     """
 
-    kind = "smooth"
+    NODES = 96
 
-    def __init__(self, latent: Tensor, neck_latent: Tensor, movable: Tensor, neck_weight: Tensor, solve: Solve) -> None:
-        self.latent, self.neck_latent = latent, neck_latent
-        self.movable, self.neck_weight, self.solve = movable, neck_weight, solve
+    def __init__(
+        self, latent: Tensor, nodes: Tensor, spread: Tensor, movable: Tensor, follows: Tensor, solve: Solve
+    ) -> None:
+        self.latent, self.nodes, self.spread = latent, nodes, spread
+        self.movable, self.follows, self.solve = movable, follows, solve
+        self._solved: tuple[int, Tensor] | None = None
 
     @staticmethod
-    def fresh(movable: Tensor, neck_weight: Tensor, solve: Solve) -> SmoothOffsets:
-        count = len(movable)
-        zeros = movable.new_zeros
-        return SmoothOffsets(zeros(count, 3), zeros(3, count, 3), movable, neck_weight, solve)
+    def fresh(rest: Tensor, movable: Tensor, follows: Tensor, solve: Solve) -> SmoothOffsets:
+        """No offsets over the vertices' rest positions (V, 3)."""
+        spread = _spread(rest, SmoothOffsets.NODES)
+        latent, nodes = torch.zeros_like(rest), rest.new_zeros(follows.shape[1], spread.shape[1], 3)
+        return SmoothOffsets(latent, nodes, spread, movable, follows, solve)
 
     def static(self) -> Tensor:
-        return self.solve(self.latent) * self.movable
+        if torch.is_grad_enabled():
+            return self.solve(self.latent) * self.movable
+        if self._solved is None or self._solved[0] != self.latent._version:
+            self._solved = self.latent._version, self.solve(self.latent) * self.movable
+        return self._solved[1]
 
-    def __call__(self, neck: Tensor) -> Tensor:
-        by_axis = torch.stack([self.solve(part) for part in self.neck_latent]) * self.neck_weight * self.movable
-        return self.static() + torch.einsum("bk,kvc->bvc", neck, by_axis)
+    def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
+        axes = torch.cat([neck, pose], 1)
+        by_axis = torch.einsum("vn,knc->vkc", self.spread, self.nodes) * (self.follows * self.movable)[..., None]
+        return self.static() + torch.einsum("bk,vkc->bvc", axes, by_axis)
 
     @property
     def parameters(self) -> list[Tensor]:
-        return [self.latent, self.neck_latent]
+        return [self.latent]
+
+    @property
+    def turning(self) -> list[Tensor]:
+        return [self.nodes]
 
     def state(self) -> dict[str, Tensor]:
-        return {"offsets.latent": self.latent, "offsets.neck_latent": self.neck_latent}
+        return {"offsets.latent": self.latent, "offsets.nodes": self.nodes}
+
+
+def _spread(points: Tensor, count: int) -> Tensor:
+    """(V, N) shares of N nodes, far apart among V points, in each point; a Gaussian as wide as the nodes' distance."""
+    chosen = [int(points[:, 1].argmax())]
+    distance = (points - points[chosen[0]]).norm(dim=1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[chosen[-1]]).norm(dim=1))
+    nodes = points[chosen]
+    apart = torch.cdist(nodes, nodes).fill_diagonal_(torch.inf).amin(1).mean()
+    return torch.softmax(-((torch.cdist(points, nodes) / apart) ** 2), 1)
 
 
 class SirenOffsets:
@@ -84,7 +127,6 @@ class SirenOffsets:
         Grassal et al., Neural Head Avatars from Monocular RGB Videos, 2022, section 3.1.
     """
 
-    kind = "siren"
     FEATURES, WIDTH, LAYERS = 32, 128, 6
     REACH_M = 0.1
     """What the tanh of the last layer reaches."""
@@ -122,7 +164,7 @@ class SirenOffsets:
     def static(self) -> Tensor:
         return self._at(torch.eye(3, device=self.coordinates.device)) * self.movable
 
-    def __call__(self, neck: Tensor) -> Tensor:
+    def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
         from ...head.rotations import axis_angle_to_matrix
 
         static, chosen = self.static(), self._on_neck
@@ -136,6 +178,10 @@ class SirenOffsets:
     @property
     def parameters(self) -> list[Tensor]:
         return [self.features, *self.siren.parameters, *self.last]
+
+    @property
+    def turning(self) -> list[Tensor]:
+        return []
 
     def state(self) -> dict[str, Tensor]:
         return {f"offsets.{i}": tensor for i, tensor in enumerate(self.parameters)}

@@ -19,6 +19,7 @@ class NeuralHeadAvatarSettings:
     offsets: str = option(
         "smooth", "How offsets are held: as smoothed vectors, or in the published network.", choices=("smooth", "siren")
     )  # fmt: skip
+    pose_offsets: bool = option(True, "Let hair and neck move with the head's pose (smoothed vectors only).")
     smoothing: float = option(30.0, "How far a smoothed vector carries its neighbors along.")
     map_size: int = option(256, "Edge of the texture's map, texels.")
     map_features: int = option(16, "Features of a texel.")
@@ -31,16 +32,17 @@ class NeuralHeadAvatarSettings:
         choices=("mouth", "expression"),
     )  # fmt: skip
     condition_noise: float = option(0.1, "Noise on conditions in training, standard deviations.")
-    offset_lr: float = option(1e-3, "Step size of the offsets.")
+    offset_lr: float = option(5e-3, "Step size of the offsets.")
+    turning_rate: float = option(0.02, "Step size of what neck and pose do to offsets, as a share of the offsets'.")
     map_lr: float = option(1e-2, "Step size of the texture's map.")
     network_lr: float = option(2e-3, "Step size of the networks.")
     final_lr: float = option(0.1, "Step sizes at a stage's end, as a share of those at its start.")
     joint_share: float = option(0.2, "Step size of the offsets in the joint stage, as a share.")
     joint_rate: float = option(0.5, "Step sizes of the texture in the joint stage, as a share.")
     silhouette_weight: float = option(1.0, "Weight of |alpha - matte|.")
-    smooth_weight: float = option(0.05, "Weight of the offsets' Laplacian.")
+    smooth_weight: float = option(0.01, "Weight of the offsets' Laplacian, squared millimeters.")
     edge_weight: float = option(1.0, "Weight of long edges on the scalp.")
-    surface_weight: float = option(1e-2, "Weight of the offsets' length on the face.")
+    surface_weight: float = option(2e-3, "Weight of the offsets' length on the face, squared millimeters.")
     flip_weight: float = option(0.1, "Weight of faces that turn over.")
     normal_weight: float = option(0.0, "Weight of the Laplacians of normal maps.")
     landmark_weight: float = option(1.0, "Weight of lids' and lips' distance from their landmarks.")

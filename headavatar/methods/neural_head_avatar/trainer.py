@@ -20,11 +20,18 @@ from .conditions import Conditions, raw_conditions
 from .drawing import Layout, Seen, paint
 from .frames import TrainingFrames
 from .geometry import Geometry, Poses, project
+from .regularizers import edge_energy, flip_energy, laplacian_energy, region_weights, surface_energy
 from .settings import NeuralHeadAvatarSettings
+from .smoothing import edges_of
 from .stages import Stage, stage_at, stages_of
 
 REGIONS = ("mouth", "face", "eyes", "head")
 """What patches lie about, one after the other."""
+NEARNESS = {
+    "scalp": 1e-3, "neck": 1e-2, "face": 1.0, "ears": 0.3, "lips": 1.0, "eyelids": 3.0, "sockets": 3.0,
+    "mouth_interior": 3.0,
+}  # fmt: skip
+"""How strongly each region is held to the tracked head: little where hair may be, most where nothing shows depth."""
 
 
 class NeuralHeadAvatarTrainer:
@@ -53,7 +60,12 @@ class NeuralHeadAvatarTrainer:
         fine = subdivided(head).to(device)
         identity = torch.as_tensor(params.identity, dtype=torch.float32, device=device)
         offsets = fresh_offsets(fine, identity, settings, self._generator(-3), device)
-        self.geometry = Geometry(fine, identity, offsets)
+        pose = torch.cat([self.poses.rotation, self.poses.translation], 1)
+        self.geometry = Geometry(fine, identity, offsets, torch.stack([pose.amin(0), pose.amax(0)]))
+        self.edges = torch.from_numpy(edges_of(fine.faces.cpu().numpy())).to(device)
+        scalp = fine.regions["scalp"].to(device)
+        self.scalp_edges = self.edges[scalp[self.edges].all(1)]
+        self.smoothness, self.nearness = region_weights(fine), region_weights(fine, NEARNESS)
         self.layout = Layout(fine, self.geometry.rest)
         expressive = settings.condition == "expression"
         raw = raw_conditions(
@@ -63,7 +75,8 @@ class NeuralHeadAvatarTrainer:
         self.told = self.conditions(raw)
         self.texture = fresh_texture(settings, self.conditions, self._generator(-1), device)
         self.optimizers = {
-            "offsets": Adam(self.geometry.offsets.parameters, betas=(0.9, 0.99)),
+            "offsets": Adam(offsets.parameters, uniform=settings.offsets == "smooth"),
+            "turning": Adam(offsets.turning, uniform=True),
             "map": Adam([self.texture.map]),
             "networks": Adam(self.texture.parameters),
         }
@@ -116,7 +129,8 @@ class NeuralHeadAvatarTrainer:
         loss.backward()
 
         falling = self.settings.final_lr**progress
-        rates = {"offsets": stage.offset_lr, "map": stage.map_lr, "networks": stage.network_lr}
+        turning = stage.offset_lr * self.settings.turning_rate
+        rates = {"offsets": stage.offset_lr, "turning": turning, "map": stage.map_lr, "networks": stage.network_lr}
         for name, optimizer in self.optimizers.items():
             if rates[name] > 0:
                 optimizer.step(rates[name] * falling)
@@ -138,7 +152,18 @@ class NeuralHeadAvatarTrainer:
 
     def _mesh(self, stage: Stage, seen: Seen, world: Tensor, frames: list[int]) -> Tensor:
         """The energies of the mesh itself."""
-        total = torch.zeros((), device=self.device)
+        geometry, total = self.geometry, torch.zeros((), device=self.device)
+        offset = geometry.offsets.static()
+        moved = geometry.rest + offset
+        terms = (
+            (stage.smooth, lambda: laplacian_energy(offset, self.edges, self.smoothness)),
+            (stage.surface, lambda: surface_energy(offset, self.nearness)),
+            (stage.edge, lambda: edge_energy(moved, self.scalp_edges)),
+            (stage.flip, lambda: flip_energy(moved, geometry.rest, geometry.faces)),
+        )
+        for weight, energy in terms:
+            if weight > 0:
+                total = total + weight * energy()
         if stage.landmark > 0:
             points = self.geometry.head.landmark_points(world)
             which = list(energies.LIDS + energies.LIPS)
