@@ -78,7 +78,7 @@ def rasterize(
         face_index = torch.stack(images)
         bary, depth = (torch.stack(part) for part in zip(*shaded, strict=True))
     if layers is None:
-        face_index, bary, depth = face_index[:, 0], bary[:, 0], depth[:, 0]
+        face_index, bary, depth = face_index.squeeze(1), bary.squeeze(1), depth.squeeze(1)
     if vertices.ndim == 2:
         face_index, bary, depth = face_index[0], bary[0], depth[0]
     return Fragments(face_index, bary, depth)
