@@ -14,7 +14,7 @@ import torch
 from ... import ops
 from ...errors import WorkspaceError
 from ...scene import Array, Camera, HeadParams, RenderOutput, Surface
-from .conditioning import Conditioning
+from ..conditioning import Conditioning
 from .field import DENSITY_SCALE, DENSITY_SHIFT, Field, Posed
 from .geometry import normals_from_depth, surface
 from .marching import SPACING_M, look

@@ -33,7 +33,7 @@ from ...dialects.nerfblendshape import READER_AXES, READER_BOUND, READER_SCALE
 from ...errors import InputError, UsageError
 from ...scene import ARKIT_NAMES, Array
 from .avatar import NerfBlendshapeAvatar
-from .conditioning import Conditioning
+from ..conditioning import Conditioning
 from .field import HARMONICS, Field
 from .rays import Cube
 

@@ -15,7 +15,7 @@ from ...scene import PARSING_CLASSES, Array, Clip
 from . import occupancy
 from ..adam import Adam
 from .avatar import NerfBlendshapeAvatar
-from .conditioning import Conditioning
+from ..conditioning import Conditioning
 from .density_grid import DensityGrid
 from .field import Field, Posed
 from .losses import Phase, phase_at, phases_of, rate_at

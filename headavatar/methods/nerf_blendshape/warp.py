@@ -20,7 +20,7 @@ import torch
 
 from ... import ops
 from ...scene import Array, HeadParams
-from .conditioning import pose_of
+from ..conditioning import pose_of
 from .rays import Cube
 
 AXES = 6

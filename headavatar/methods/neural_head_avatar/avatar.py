@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from ...errors import WorkspaceError
 from ...head import HeadModel, load
 from ...head.subdivide import subdivided
 from ...scene import Array, Camera, HeadParams, RenderOutput
-from .conditions import Conditions, raw_conditions
+from .conditions import Teller
 from .drawing import Layout, paint
 from .geometry import Geometry, Poses, followers, movable, project
 from .offsets import Offsets, SirenOffsets, SmoothOffsets
 from .settings import NeuralHeadAvatarSettings
 from .smoothing import Smoother
+from .stack import Stack
 from .texture import Texture
 
 METHOD = "neural-head-avatar"
@@ -37,7 +39,8 @@ class NeuralHeadAvatar:
     Args:
         name: of the avatar.
         base: the head model that its parameters belong to, not subdivided.
-        geometry, texture, conditions: fitted.
+        geometry, texture: fitted.
+        teller: what the texture is told of a frame.
         expression_range: (E,) lowest and highest value of every expression in training.
         settings: those of the fit.
     """
@@ -45,11 +48,11 @@ class NeuralHeadAvatar:
     method = METHOD
 
     def __init__(
-        self, *, name: str, base: HeadModel, geometry: Geometry, texture: Texture, conditions: Conditions,
+        self, *, name: str, base: HeadModel, geometry: Geometry, texture: Texture | Stack, teller: Teller,
         expression_range: tuple[Array, Array], settings: dict[str, Any],
     ) -> None:  # fmt: skip
         self.name, self.base, self.settings = name, base, settings
-        self.geometry, self.texture_network, self.conditions = geometry, texture, conditions
+        self.geometry, self.look, self.teller = geometry, texture, teller
         self.expression_range = expression_range
         self.layout = Layout(geometry.head, geometry.rest)
 
@@ -84,7 +87,7 @@ class NeuralHeadAvatar:
         view = torch.as_tensor(camera.world_to_camera[:3, :3], dtype=torch.float32, device=device)
         seen = self.layout.see(world, project(world, camera), view, camera.height, camera.width)
         rgb, alpha = paint(
-            self.layout, self.texture_network, seen, self._told(poses), torch.tensor(background, device=device)
+            self.layout, self.look, seen, self._prepared(params), torch.tensor(background, device=device)
         )  # fmt: skip
         normals = seen.normals[0].cpu().numpy()
         return RenderOutput(
@@ -92,13 +95,9 @@ class NeuralHeadAvatar:
             seen.fragments.depth[0].cpu().numpy(), lambda: normals,
         )  # fmt: skip
 
-    def _told(self, poses: Poses) -> Tensor:
-        geometry, conditions = self.geometry, self.conditions
-        return conditions(
-            raw_conditions(
-                geometry.head, geometry.identity, poses.expression, poses.jaw, poses.rotation, conditions.expressive
-            )
-        )
+    def _prepared(self, params: HeadParams) -> Any:
+        own = replace(params, identity=self.identity)
+        return self.look.prepare(self.teller(self.geometry.head, own, str(self.geometry.rest.device)))
 
     def mesh(self) -> HeadModel:
         """The subdivided head with its offsets; see `methods.base.HasMesh`."""
@@ -108,7 +107,7 @@ class NeuralHeadAvatar:
         """Write avatar.json and model.safetensors into an existing folder."""
         folder = Path(folder)
         tensors = {
-            **self.geometry.state(), **self.texture_network.state(), **self.conditions.state(),
+            **self.geometry.state(), **self.look.state(),
             "pose_range": self.geometry.pose_range,
             "base_offset": self.base.template - load(self.head_model).template.to(self.base.template),
         }  # fmt: skip
@@ -119,7 +118,8 @@ class NeuralHeadAvatar:
             "format": FORMAT, "method": METHOD, "name": self.name, "head_model": self.head_model,
             "conventions": CONVENTIONS, "identity": self.identity.tolist(),
             "expression_names": list(self.base.expression_names),
-            "expression_range": [np.asarray(low).tolist(), np.asarray(high).tolist()], "settings": self.settings,
+            "expression_range": [np.asarray(low).tolist(), np.asarray(high).tolist()], "told": self.teller.state(),
+            "settings": self.settings,
         }  # fmt: skip
         (folder / "avatar.json").write_text(json.dumps(about, indent=1) + "\n")
 
@@ -143,18 +143,17 @@ class NeuralHeadAvatar:
             settings = NeuralHeadAvatarSettings(**about["settings"])
             base = load(about["head_model"], device)
             base = base.with_offset(tensors["base_offset"])
-            expressive = settings.condition == "expression"
-            conditions = Conditions.from_state(tensors, expressive)
+            teller = Teller.from_state(about["told"], settings, device)
             identity = torch.tensor(about["identity"], dtype=torch.float32, device=device)
             fine = subdivided(base).to(device)
             offsets = fresh_offsets(fine, identity, settings, torch.Generator(), device)
             geometry = Geometry(fine, identity, offsets, tensors["pose_range"])
             geometry.load_state(tensors)
-            texture = fresh_texture(settings, conditions, torch.Generator(), device)
+            texture = fresh_texture(settings, teller, torch.Generator(), device)
             texture.load_state(tensors)
             low, high = (np.asarray(values, np.float32) for values in about["expression_range"])
             return cls(
-                name=about["name"], base=base, geometry=geometry, texture=texture, conditions=conditions,
+                name=about["name"], base=base, geometry=geometry, texture=texture, teller=teller,
                 expression_range=(low, high), settings=about["settings"],
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
@@ -184,11 +183,13 @@ def fresh_offsets(
 
 
 def fresh_texture(
-    settings: NeuralHeadAvatarSettings, conditions: Conditions, generator: torch.Generator, device: str
-) -> Texture:
-    """A texture of random weights, of the size that the settings ask for."""
+    settings: NeuralHeadAvatarSettings, teller: Teller, generator: torch.Generator, device: str
+) -> Texture | Stack:
+    """A texture that has learned nothing, of the kind and size that the settings ask for."""
+    if settings.texture == "stack":
+        return Stack.fresh(teller.size, settings.map_size, device)
     return Texture.fresh(
         map_size=settings.map_size, features=settings.map_features, width=settings.hidden, layers=settings.layers,
-        shader_width=settings.shader_hidden, condition=conditions.size, everywhere=conditions.expressive,
+        shader_width=settings.shader_hidden, condition=teller.size, everywhere=settings.condition == "expression",
         mapping_width=settings.mapping_hidden, generator=generator, device=device,
     )  # fmt: skip

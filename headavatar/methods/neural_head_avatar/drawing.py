@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from ... import ops
 from ...head import HeadModel
 from .geometry import vertex_normals
+from .stack import Stack
 from .texture import MOUTH, Places, Texture
 
 
@@ -90,17 +92,19 @@ def detached(fragments: ops.Fragments) -> ops.Fragments:
     return ops.Fragments(fragments.face_index, fragments.bary.detach(), fragments.depth.detach())
 
 
-def paint(layout: Layout, texture: Texture, seen: Seen, conditions: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+def paint(
+    layout: Layout, texture: Texture | Stack, seen: Seen, prepared: Any, background: Tensor
+) -> tuple[Tensor, Tensor]:
     """Pictures of B frames.
 
     Args:
-        conditions: (B, D).
+        prepared: what the texture's `prepare` gave of the frames.
         background: (3,) RGB in [0, 1].
     Returns:
         rgb (B, H, W, 3) and alpha (B, H, W), anti-aliased over outlines.
     """
     where = seen.fragments.mask
-    colors = texture.colors(layout.places(seen, where), conditions)
+    colors = texture.colors(layout.places(seen, where), prepared)
     flat = background.expand(*where.shape, 3).reshape(-1, 3)
     rgb = flat.index_put((torch.nonzero(where.reshape(-1))[:, 0],), torch.cat(colors)).reshape(*where.shape, 3)
     both = seen.antialiased(torch.cat([rgb, where[..., None].to(rgb)], -1))

@@ -61,7 +61,8 @@ class TrainingFrames:
             ]  # fmt: skip
         marks = np.asarray(clip.landmarks[train, :, :2], np.float32)
         middles = {
-            "head": marks.mean(1), "face": marks.mean(1), "mouth": marks[:, MOUTH].mean(1), "eyes": marks[:, EYES].mean(1),
+            "head": marks.mean(1), "face": marks.mean(1), "mouth": marks[:, MOUTH].mean(1),
+            "eyes": marks[:, EYES].mean(1),
         }  # fmt: skip
         middles["head"] = middles["head"] - np.array([0, 0.25], np.float32) * np.ptp(marks[..., 1], axis=1)[:, None]
         return TrainingFrames(

@@ -21,8 +21,13 @@ class NeuralHeadAvatarSettings:
     )  # fmt: skip
     pose_offsets: bool = option(True, "Let hair and neck move with the head's pose (smoothed vectors only).")
     smoothing: float = option(30.0, "How far a smoothed vector carries its neighbors along.")
-    map_size: int = option(256, "Edge of the texture's map, texels.")
-    map_features: int = option(16, "Features of a texel.")
+    texture: str = option(
+        "stack", "What gives colors: a stack of maps that expressions blend, or the published network over one map.",
+        choices=("stack", "siren"),
+    )  # fmt: skip
+    sparsity: float = option(1e-7, "Weight of the sum of the absolute values of a stack's maps.")
+    map_size: int = option(256, "Edge of the texture's maps, texels.")
+    map_features: int = option(16, "Features of a texel, for the network.")
     hidden: int = option(64, "Width of the texture's network.")
     layers: int = option(3, "Layers of the texture's network.")
     shader_hidden: int = option(64, "Width of the layer that light acts in.")

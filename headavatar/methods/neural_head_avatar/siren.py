@@ -11,6 +11,10 @@ OMEGA = 30.0
 """Frequency of a first layer over coordinates in [-1, 1]."""
 
 
+Film = list[tuple[Tensor, Tensor]]
+"""A network's layers, weight (out, in) and bias (out,), with a condition's scale and shift folded in."""
+
+
 class FilmSiren:
     """A multilayer perceptron with sines, x ↦ sin(γ (W x + b) + β), where γ and β come from a condition.
 
@@ -61,7 +65,7 @@ class FilmSiren:
     def parameters(self) -> list[Tensor]:
         return [*self.weights, *self.biases, *(tensor for pair in self.mapping for tensor in pair)]
 
-    def films(self, condition: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def films(self, condition: Tensor) -> Film:
         """Layers as one condition makes them, its scale and shift folded into weights and biases.
 
         Args:
@@ -81,7 +85,7 @@ class FilmSiren:
         ]
 
     @staticmethod
-    def run(films: list[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
+    def run(films: Film, x: Tensor) -> Tensor:
         """(N, width) of (N, inputs), with the layers that `films` gave."""
         for weight, bias in films:
             x = torch.nn.functional.linear(x, weight, bias).sin()

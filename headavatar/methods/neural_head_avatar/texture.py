@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ... import ops
-from .siren import OMEGA, FilmSiren
+from .siren import OMEGA, Film, FilmSiren
 
 NORMAL_CODE = 32
 MOUTH = ("lips", "mouth_interior", "teeth", "tongue")
@@ -80,34 +80,35 @@ class Texture:
             everywhere,
         )  # fmt: skip
 
-    def colors(self, places: list[Places], conditions: Tensor) -> list[Tensor]:
+    def prepare(self, told: Tensor) -> list[Film]:
+        """The network's layers as the (B, D) conditions of B frames make them; the last is for no condition."""
+        zero = torch.zeros_like(told[:1])
+        return [self.siren.films(condition) for condition in torch.cat([told, zero])]
+
+    def colors(self, places: list[Places], prepared: list[Film]) -> list[Tensor]:
         """Colors of the places of B frames.
 
         Args:
             places: of each frame.
-            conditions: (B, D).
+            prepared: what `prepare` gave.
         Returns:
             (N, 3) RGB in [0, 1] of each frame.
         """
+        films, resting = prepared[:-1], prepared[-1]
         counts = [len(p.uv) for p in places]
-        uv, coordinates, normals = (torch.cat([getattr(p, n) for p in places]) for n in ("uv", "coordinates", "normals"))
+        uv, coordinates, normals = (
+            torch.cat([getattr(p, n) for p in places]) for n in ("uv", "coordinates", "normals")
+        )
         x = torch.cat([ops.sample_maps(self.map, uv), coordinates], 1)
         if self.everywhere:
-            parts = [
-                self.siren.run(self.siren.films(c), rows) for c, rows in zip(conditions, x.split(counts), strict=True)
-            ]
-            hidden = torch.cat(parts)
+            hidden = torch.cat([self.siren.run(f, rows) for f, rows in zip(films, x.split(counts), strict=True)])
         else:
             mouth = torch.cat([p.in_mouth for p in places])
-            frame = torch.repeat_interleave(torch.tensor(counts))
-            groups = [torch.nonzero(~mouth)[:, 0]]
-            films = [self.siren.films(torch.zeros_like(conditions[0]))]
-            for b, condition in enumerate(conditions):
-                groups.append(torch.nonzero(mouth & (frame.to(mouth.device) == b))[:, 0])
-                films.append(self.siren.films(condition))
-            order = torch.cat(groups)
-            parts = [self.siren.run(f, x[g]) for f, g in zip(films, groups, strict=True)]
-            hidden = torch.cat(parts)[torch.argsort(order)]
+            frame = torch.repeat_interleave(torch.tensor(counts)).to(mouth.device)
+            groups = [torch.nonzero(mouth & (frame == b))[:, 0] for b in range(len(places))]
+            groups.append(torch.nonzero(~mouth)[:, 0])
+            parts = [self.siren.run(f, x[g]) for f, g in zip([*films, resting], groups, strict=True)]
+            hidden = torch.cat(parts)[torch.argsort(torch.cat(groups))]
         code = linear(normals, *self.normal_code).sin()
         (first, first_bias), last = self.shader
         rgb = linear(linear(torch.cat([hidden, code], 1), first, first_bias).sin(), *last).sigmoid()

@@ -16,10 +16,11 @@ from ...scene import Clip
 from ..adam import Adam
 from . import energies
 from .avatar import NeuralHeadAvatar, fresh_offsets, fresh_texture
-from .conditions import Conditions, raw_conditions
+from .conditions import Teller
 from .drawing import Layout, Seen, paint
 from .frames import TrainingFrames
 from .geometry import Geometry, Poses, project
+from .learners import learner_of
 from .regularizers import edge_energy, flip_energy, laplacian_energy, region_weights, surface_energy
 from .settings import NeuralHeadAvatarSettings
 from .smoothing import edges_of
@@ -67,18 +68,13 @@ class NeuralHeadAvatarTrainer:
         self.scalp_edges = self.edges[scalp[self.edges].all(1)]
         self.smoothness, self.nearness = region_weights(fine), region_weights(fine, NEARNESS)
         self.layout = Layout(fine, self.geometry.rest)
-        expressive = settings.condition == "expression"
-        raw = raw_conditions(
-            fine, identity, self.poses.expression, self.poses.jaw, self.poses.rotation, expressive
-        )  # fmt: skip
-        self.conditions = Conditions.of(raw, expressive)
-        self.told = self.conditions(raw)
-        self.texture = fresh_texture(settings, self.conditions, self._generator(-1), device)
+        self.teller = Teller.of(fine, params, settings, device)
+        self.told = self.teller(fine, params, device)
+        self.texture = fresh_texture(settings, self.teller, self._generator(-1), device)
+        self.learner = learner_of(self.texture, settings.sparsity)
         self.optimizers = {
             "offsets": Adam(offsets.parameters, uniform=settings.offsets == "smooth"),
             "turning": Adam(offsets.turning, uniform=True),
-            "map": Adam([self.texture.map]),
-            "networks": Adam(self.texture.parameters),
         }
         wanted = any(stage.perceptual > 0 for stage in self.stages)
         self.perceptual = Lpips(settings.perceptual_network, device) if wanted else None  # type: ignore[arg-type]
@@ -112,10 +108,10 @@ class NeuralHeadAvatarTrainer:
         seen = self.layout.see(world, pixels, view, self.camera.height, self.camera.width)
         truth, matte, counted = self.frames.truth(frames)
         loss, error = torch.zeros((), device=self.device), torch.zeros(())
+        told, prepared = self.teller.noisy(self.told[frames], self.settings.condition_noise, generator), None
         if stage.shades:
-            told = self.told[frames]
-            noise = torch.randn(told.shape, generator=generator).to(told.device) * self.settings.condition_noise
-            rgb, alpha = paint(self.layout, self.texture, seen, told + noise, torch.ones(3, device=self.device))
+            prepared = self.learner.prepare(told, stage.map_lr > 0)
+            rgb, alpha = paint(self.layout, self.texture, seen, prepared, torch.ones(3, device=self.device))
             loss = loss + stage.color * energies.masked_l1(rgb, truth, counted)
             if stage.perceptual > 0:
                 loss = loss + stage.perceptual * self._patch(rgb, truth, counted, frames[0], index, generator)
@@ -130,10 +126,12 @@ class NeuralHeadAvatarTrainer:
 
         falling = self.settings.final_lr**progress
         turning = stage.offset_lr * self.settings.turning_rate
-        rates = {"offsets": stage.offset_lr, "turning": turning, "map": stage.map_lr, "networks": stage.network_lr}
+        rates = {"offsets": stage.offset_lr, "turning": turning}
         for name, optimizer in self.optimizers.items():
             if rates[name] > 0:
                 optimizer.step(rates[name] * falling)
+        if stage.map_lr > 0:
+            self.learner.step(told, prepared, stage.map_lr * falling, stage.network_lr * falling)
         figures = {"loss": float(loss.detach()), "rays": float(seen.fragments.mask.sum())}
         figures["train_psnr"] = float(-10 * np.log10(max(float(error), 1e-10))) if stage.shades else 0.0
         return figures
@@ -176,7 +174,7 @@ class NeuralHeadAvatarTrainer:
         named = {**self.geometry.state(), **self.texture.state()}
         for name, optimizer in self.optimizers.items():
             named |= {f"{name}.{key}": value for key, value in optimizer.state().items()}
-        return named
+        return named | {f"learner.{key}": value for key, value in self.learner.state().items()}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -184,12 +182,16 @@ class NeuralHeadAvatarTrainer:
         self.geometry.load_state(state)
         self.texture.load_state(state)
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
+            optimizer.load_state(_part(state, f"{name}."))
+        self.learner.load_state(_part(state, "learner."))
 
     def avatar(self) -> NeuralHeadAvatar:
         """The avatar as it stands; shares its tensors with the trainer."""
         return NeuralHeadAvatar(
             name=self.about["name"], base=self.about["head"], geometry=self.geometry, texture=self.texture,
-            conditions=self.conditions, expression_range=self.about["expression_range"],
-            settings=self.about["settings"],
+            teller=self.teller, expression_range=self.about["expression_range"], settings=self.about["settings"],
         )  # fmt: skip
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

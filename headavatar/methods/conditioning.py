@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
-from ...scene import ARKIT_NAMES, Array, HeadParams
+from ..errors import InputError
+from ..scene import ARKIT_NAMES, Array, HeadParams
 
 MOVING = 0.02
 """An expression whose range in training is below this has no table; its name stays a handle without effect."""
