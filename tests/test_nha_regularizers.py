@@ -61,6 +61,8 @@ def test_a_spike_costs_edges_and_a_bigger_head_does_not(
     away = spiked[vertex] - spiked[head.regions["scalp"]].mean(0)
     spiked[vertex] += 0.08 * away / away.norm()
     assert edge_energy(spiked, scalp) > usual + 0.002
+    assert edge_energy(head.template * 1.3, scalp, rest=head.template) == 0
+    assert edge_energy(spiked, scalp, rest=head.template) > 0.002
 
 
 def test_surface_counts_square_millimeters(rng: np.random.Generator) -> None:
