@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from headavatar.ops import backend
 from headavatar.ops.antialiasing import antialias
+from headavatar.ops.baked import BakedMaps, BakedPicture, pack_maps, shade_baked
 from headavatar.ops.compositing import Composite, composite
 from headavatar.ops.field import nerf_field
 from headavatar.ops.harmonics import spherical_harmonics
@@ -51,6 +52,8 @@ from headavatar.ops.texturing import sample_maps
 from headavatar.ops.warping import refine, spread, warp_points
 
 __all__ = [
+    "BakedMaps",
+    "BakedPicture",
     "Composite",
     "Fragments",
     "HashGridSpec",
@@ -64,11 +67,13 @@ __all__ = [
     "hash_encode",
     "interpolate",
     "nerf_field",
+    "pack_maps",
     "rasterize",
     "refine",
     "render_rays",
     "sample_maps",
     "sample_rays",
+    "shade_baked",
     "spherical_harmonics",
     "spread",
     "warp_points",

@@ -1,4 +1,4 @@
-"""Which faces of a mesh share an edge."""
+"""Which faces of a mesh share an edge, and which a vertex."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ class Topology:
     Attributes:
         faces: (F, 3) int32.
         twins: (F, 3) int32: 3 g + j where edge k is edge j of face g too, else `BOUNDARY` or `CROWDED`.
+        starts, around: (vertex_count + 1,) and (3 F,) int32: around[starts[v]:starts[v + 1]] are the faces at vertex v.
         vertex_count: one more than the largest index; 0 for a mesh without faces.
     """
 
     faces: Tensor
     twins: Tensor
+    starts: Tensor
+    around: Tensor
     vertex_count: int
 
 
@@ -70,4 +73,8 @@ def _made(faces: Tensor) -> Topology:
     twins[order[counts[group] > 2]] = CROWDED
     pairs = order[counts[group] == 2].view(-1, 2)
     twins[pairs[:, 0]], twins[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
-    return Topology(long.int().contiguous(), twins.view(-1, 3).int(), vertex_count)
+    corners = long.reshape(-1)
+    ends_of = torch.bincount(corners, minlength=vertex_count).cumsum(0)
+    starts = torch.cat((ends_of.new_zeros(1), ends_of))
+    around = torch.div(corners.argsort(stable=True), 3, rounding_mode="floor")
+    return Topology(long.int().contiguous(), twins.view(-1, 3).int(), starts.int(), around.int(), vertex_count)

@@ -36,8 +36,9 @@ inline double side(const float* a, const float* b, const float* p) {
   return (double(b[0]) - a[0]) * (double(p[1]) - a[1]) - (double(b[1]) - a[1]) * (double(p[0]) - a[0]);
 }
 
-// The edge in which the surface of `face` ends within a pixel's width of `from` along the axis; -1 where it does not.
-i64 silhouette(const Mesh& mesh, i64 face, int axis, double sign, double from, double line) {
+// The edge in which the surface of `face` ends within a pixel's width of `from` along the axis, where `other` is seen;
+// -1 where it does not end.
+i64 silhouette(const Mesh& mesh, i64 face, i64 other, int axis, double sign, double from, double line) {
   const int across = 1 - axis;
   i64 entered = -1;
   for (int step = 0; step < kSteps; ++step) {
@@ -63,7 +64,7 @@ i64 silhouette(const Mesh& mesh, i64 face, int axis, double sign, double from, d
     if (edge < 0 || !(best <= 1)) return -1;
     const i64 twin = mesh.twins[edge];
     if (twin == kBoundary) return edge;
-    if (twin < 0) return -1;
+    if (twin < 0 || twin / 3 == other) return -1;  // what the other pixel sees is the surface itself, further on
     const float *a = mesh.start(edge), *b = mesh.end(edge);
     if (side(a, b, mesh.corner(edge)) * side(a, b, mesh.corner(twin)) > 0) return edge;
     entered = twin;
@@ -82,8 +83,8 @@ inline void look(const Mesh& mesh, const int32_t* image, const float* depth, i64
   const bool backwards = second >= 0 && (first < 0 || depth[next] < depth[at]);
   const double pixel[2] = {x + 0.5, y + 0.5};
   const double line = pixel[1 - axis];
-  const i64 found = backwards ? silhouette(mesh, second, axis, -1, pixel[axis] + 1, line)
-                              : silhouette(mesh, first, axis, 1, pixel[axis], line);
+  const i64 found = backwards ? silhouette(mesh, second, first, axis, -1, pixel[axis] + 1, line)
+                              : silhouette(mesh, first, second, axis, 1, pixel[axis], line);
   if (found < 0) return;
   double slope;
   const double place = crossing(mesh.start(found), mesh.end(found), axis, line, &slope);

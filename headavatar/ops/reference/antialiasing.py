@@ -21,10 +21,11 @@ def antialias(
         second = first + (1 if axis == 0 else width)
         pixel = torch.stack((column, row), -1) + 0.5
         near_second = _distance(face_index, depth, second) < _distance(face_index, depth, first)
+        one, two = face_index.flatten()[first].long(), face_index.flatten()[second].long()
         with torch.no_grad():
             edge = _silhouettes(
-                torch.where(near_second, face_index.flatten()[second], face_index.flatten()[first]).long(),
-                frame, pixel.double(), near_second, axis, vertices.detach().double(), faces.long(), twins.long(),
+                torch.where(near_second, two, one), torch.where(near_second, one, two), frame, pixel.double(),
+                near_second, axis, vertices.detach().double(), faces.long(), twins.long(),
             )  # fmt: skip
         found = edge >= 0
         frame, first, second = frame[found], first[found], second[found]
@@ -70,10 +71,10 @@ def crossing(vertices: Tensor, frame: Tensor, ends: Tensor, pixel: Tensor, axis:
 
 
 def _silhouettes(
-    face: Tensor, frame: Tensor, pixel: Tensor, backwards: Tensor, axis: int, vertices: Tensor, faces: Tensor,
-    twins: Tensor,
+    face: Tensor, other: Tensor, frame: Tensor, pixel: Tensor, backwards: Tensor, axis: int, vertices: Tensor,
+    faces: Tensor, twins: Tensor,
 ) -> Tensor:  # fmt: skip
-    """The edges 3 f + k in which the surfaces of `face` end between a pair's pixels, -1 where they do not."""
+    """The edges 3 f + k in which the surfaces of `face` end before the pixels of `other`, -1 where they do not."""
     result = torch.full_like(face, -1)
     line = pixel[:, 1 - axis]
     # The nearer surface is at the pair's first pixel, or at its second and followed backwards.
@@ -100,9 +101,10 @@ def _silhouettes(
         ends = vertices[frame[active, None], _ends(faces, edge), :2]
         here = _side(ends, vertices[frame[active], faces.flatten()[edge], :2])
         there = _side(ends, vertices[frame[active], faces.flatten()[twin.clamp_min(0)], :2])
-        ending = (twin == -1) | ((twin >= 0) & (here * there > 0))
+        crosses = (twin >= 0) & (twin // 3 != other[active])  # else the other pixel sees the surface itself, further on
+        ending = (twin == -1) | (crosses & (here * there > 0))
         result[active[ending]] = edge[ending]
-        onward = (twin >= 0) & ~ending
+        onward = crosses & ~ending
         active, twin = active[onward], twin[onward]
         entered[active], face[active] = twin, twin // 3
     return result

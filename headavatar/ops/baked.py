@@ -1,0 +1,142 @@
+"""A picture of a head whose colors were baked into maps, as a plain shader draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headavatar.ops import backend
+from headavatar.ops.antialiasing import antialias
+from headavatar.ops.native import baked as native
+from headavatar.ops.raster import rasterize
+from headavatar.ops.reference import baked as reference
+from headavatar.ops.topology import topology
+
+LANES = 16
+"""What the number of maps is filled up to a multiple of: the widest vectors' floats."""
+
+
+@dataclass(frozen=True)
+class BakedMaps:
+    """Maps over the UV layout, as the shader reads them: all maps of a texel and channel lie side by side.
+
+    Attributes:
+        texels: (S, S, 3, P) int16; row 0 at v = 1. Of the last axis the first is the base, then K maps that weights
+            scale, then R that the normal does; the rest is filled with 0.
+        scales: (P,) what a map's numbers are multiplied with.
+        expressions, shadings: K and R.
+    """
+
+    texels: Tensor
+    scales: Tensor
+    expressions: int
+    shadings: int
+
+    @property
+    def unpacked(self) -> Tensor:
+        """(1 + K + R, S, S, 3) float maps: the base, those of the weights, those of the normal."""
+        maps = (self.texels * self.scales).permute(3, 0, 1, 2)
+        return maps[: 1 + self.expressions + self.shadings]
+
+
+def pack_maps(base: Tensor, expressions: Tensor, shadings: Tensor) -> BakedMaps:
+    """Lay maps out for `shade_baked`, each in steps of 1/32767 of its largest value.
+
+    Args:
+        base: (S, S, 3) RGB in [0, 1], row 0 at v = 1.
+        expressions: (K, S, S, 3) what is added per unit of each weight.
+        shadings: (R, S, S, 3) what is added per unit of each axis' product with the normal.
+    Returns:
+        The maps, 6 bytes a texel and map.
+    Raises:
+        ValueError: sizes differ.
+    """
+    if base.ndim != 3 or expressions.shape[1:] != base.shape or shadings.shape[1:] != base.shape:
+        raise ValueError(f"maps of {tuple(base.shape)}, {tuple(expressions.shape)} and {tuple(shadings.shape)}")
+    maps = torch.cat((base[None], expressions, shadings)).float()
+    scales = (maps.abs().amax((1, 2, 3)) / 32767).clamp_min(1e-12)
+    filled = maps.new_zeros(*base.shape, -(-len(maps) // LANES) * LANES)
+    filled[..., : len(maps)] = (maps / scales[:, None, None, None]).round().permute(1, 2, 3, 0)
+    padded = torch.nn.functional.pad(scales, (0, filled.shape[-1] - len(scales)))
+    return BakedMaps(filled.to(torch.int16).contiguous(), padded, len(expressions), len(shadings))
+
+
+@dataclass(frozen=True)
+class BakedPicture:
+    """What `shade_baked` draws.
+
+    Attributes:
+        rgb: (H, W, 3) in [0, 1], over the background.
+        alpha: (H, W) in [0, 1], how much of each pixel the head covers.
+        depth: (H, W) camera z in meters, 0 where the pixel's center sees no face.
+    """
+
+    rgb: Tensor
+    alpha: Tensor
+    depth: Tensor
+
+
+@torch.no_grad()
+def shade_baked(
+    vertices: Tensor,
+    faces: Tensor,
+    uvs: Tensor,
+    uv_faces: Tensor,
+    maps: BakedMaps,
+    weights: Tensor,
+    height: int,
+    width: int,
+    *,
+    points: Tensor | None = None,
+    axes: Tensor | None = None,
+    background: Tensor | None = None,
+    near: float = 0.01,
+    cull: bool = False,
+) -> BakedPicture:
+    """Draw a posed head: base + sum of weights[k] maps[k] + sum of (normal . axes[r]) maps[r], outlines anti-aliased.
+
+    Colors are read bilinearly and clamped to [0, 1]. The normal is the smooth one, of the faces around a vertex weighed
+    by area, then interpolated. Meshes asked about last are remembered (`topology`), so pass the same `faces` each time.
+
+    Args:
+        vertices: (V, 3) x and y in pixels, z = camera z in meters.
+        faces: (F, 3).
+        uvs: (U, 2) in [0, 1], v up.
+        uv_faces: (F, 3) into `uvs`.
+        maps: of `pack_maps`.
+        weights: (K,) of this frame.
+        height, width: of the picture.
+        points: (V, 3) the vertices where the axes are, for the normals; only with maps of shading.
+        axes: (R, 3) as `points`.
+        background: (3,) RGB in [0, 1]; white if None.
+        near, cull: as of `rasterize`.
+    Returns:
+        The picture; carries no gradients.
+    Raises:
+        ValueError: shapes do not fit.
+    """
+    shaded = maps.shadings > 0
+    if weights.shape != (maps.expressions,) or (shaded and (axes is None or axes.shape != (maps.shadings, 3))):
+        raise ValueError(f"the maps take {maps.expressions} weights and {maps.shadings} axes of 3")
+    if shaded and (points is None or points.shape != vertices.shape):
+        raise ValueError("maps of shading take the points (V, 3) of the vertices")
+    if vertices.ndim != 2 or uvs.ndim != 2 or uvs.shape[1] != 2 or (background is not None and len(background) != 3):
+        raise ValueError(f"vertices {tuple(vertices.shape)} are not (V, 3), uvs {tuple(uvs.shape)} not (U, 2), or "
+                         "the background has not three channels")  # fmt: skip
+    mesh, layout = topology(faces), topology(uv_faces)
+    if layout.faces.shape != mesh.faces.shape or layout.vertex_count > len(uvs):
+        raise ValueError(f"uv_faces of {tuple(uv_faces.shape)} point outside the {len(uvs)} uvs, or are not the faces")
+    if background is None:
+        background = vertices.new_ones(3)
+    fragments = rasterize(vertices, mesh.faces, height, width, near=near, cull=cull)
+    coefficients = vertices.new_zeros(maps.texels.shape[-1])
+    coefficients[0], coefficients[1 : 1 + maps.expressions] = 1, weights
+    if not shaded:
+        points = axes = None
+    drawer = native if backend.is_native(vertices, uvs, maps.scales) else reference
+    drawn = drawer.shade(fragments, mesh, layout.faces, uvs, maps.texels, maps.scales, coefficients,
+                         1 + maps.expressions, points, axes, background)  # fmt: skip
+    drawn = antialias(drawn, fragments, vertices, mesh.faces).clamp_(0, 1)
+    return BakedPicture(drawn[..., :3], drawn[..., 3], fragments.depth)

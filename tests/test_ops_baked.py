@@ -1,0 +1,97 @@
+"""The baked shader: against the torch reference, and what its maps, weights and normals mean."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from headavatar import ops
+from headavatar.ops.native import library
+from headavatar.ops.reference.baked import vertex_normals
+
+HAS_NATIVE = library.load().handle is not None
+needs_native = pytest.mark.skipif(not HAS_NATIVE, reason="the native library is not built")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    seed = torch.seed() % 2**31
+    print(f"seed {seed}")
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(params=["native", "reference"])
+def backend(request):
+    if request.param == "native" and not HAS_NATIVE:
+        pytest.skip("the native library is not built")
+    with ops.backend.use(request.param):
+        yield request.param
+
+
+def square(depth=1.0, size=32.0):
+    """A square over the whole picture, its UVs those of a picture."""
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    vertices = torch.cat((corners * size, torch.full((4, 1), depth)), 1)
+    uvs = torch.stack((corners[:, 0], 1 - corners[:, 1]), 1)
+    return vertices, torch.tensor([[0, 1, 2], [0, 2, 3]]), uvs
+
+
+@needs_native
+@pytest.mark.parametrize(("expressions", "shadings"), [(0, 0), (5, 2), (20, 4)])
+def test_pictures_agree(generator, expressions, shadings):
+    n, side = 14, 24
+    grid = torch.stack(torch.meshgrid(torch.arange(n), torch.arange(n), indexing="xy"), -1).float() / (n - 1)
+    bend = torch.rand(n, n, generator=generator) * 0.2 + 0.9
+    index = torch.arange(n * n).view(n, n)
+    a, b, c, d = (t.reshape(-1) for t in (index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]))
+    faces = torch.cat((torch.stack((a, b, c), 1), torch.stack((a, c, d), 1)))
+    vertices = torch.cat((grid * 36 + 5 + torch.rand(n, n, 2, generator=generator), bend[..., None]), -1).view(-1, 3)
+    points = torch.cat((grid, bend[..., None]), -1).view(-1, 3)
+    maps = ops.pack_maps(
+        torch.rand(side, side, 3, generator=generator),
+        torch.randn(expressions, side, side, 3, generator=generator) * 0.1,
+        torch.randn(shadings, side, side, 3, generator=generator) * 0.1,
+    )
+    weights, axes = torch.rand(expressions, generator=generator), torch.randn(shadings, 3, generator=generator)
+    found = []
+    for name in ("native", "reference"):
+        with ops.backend.use(name):
+            found.append(ops.shade_baked(
+                vertices, faces, grid.view(-1, 2), faces, maps, weights, 44, 48, points=points, axes=axes,
+                background=torch.tensor([0.1, 0.5, 0.9]),
+            ))  # fmt: skip
+    mine, expected = found
+    assert torch.allclose(mine.rgb, expected.rgb, atol=2e-5) and torch.allclose(mine.alpha, expected.alpha, atol=1e-5)
+    assert torch.allclose(mine.depth, expected.depth, atol=1e-5)
+    assert 0.3 < float(mine.alpha.mean()) < 0.9 and bool(((mine.alpha > 0.01) & (mine.alpha < 0.99)).any())
+
+
+def test_a_map_that_covers_the_picture_is_the_picture(generator, backend):
+    vertices, faces, uvs = square()
+    base, moved = torch.rand(32, 32, 3, generator=generator) * 0.5, torch.rand(2, 32, 32, 3, generator=generator) * 0.2
+    maps = ops.pack_maps(base, moved, torch.zeros(0, 32, 32, 3))
+    drawn = ops.shade_baked(vertices, faces, uvs, faces, maps, torch.tensor([1.0, 0.5]), 32, 32)
+    assert torch.allclose(drawn.rgb, base + moved[0] + 0.5 * moved[1], atol=1e-4)
+    assert torch.equal(drawn.alpha, torch.ones(32, 32)) and torch.allclose(drawn.depth, torch.ones(32, 32))
+    assert torch.allclose(maps.unpacked, torch.cat((base[None], moved)), atol=1e-5)
+
+
+def test_shading_follows_the_normal(generator, backend):
+    vertices, faces, uvs = square()
+    maps = ops.pack_maps(torch.full((4, 4, 3), 0.5), torch.zeros(0, 4, 4, 3), torch.full((1, 4, 4, 3), 0.3))
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
+    points = torch.cat((vertices[:, :2] / 32, torch.zeros(4, 1)), 1) @ turn.T
+    normal = torch.nn.functional.normalize(vertex_normals(points, faces)[0], dim=0)
+    axis = torch.nn.functional.normalize(torch.randn(3, generator=generator), dim=0)
+    drawn = ops.shade_baked(vertices, faces, uvs, faces, maps, torch.zeros(0), 8, 8, points=points, axes=axis[None])
+    assert torch.allclose(drawn.rgb, 0.5 + 0.3 * (normal @ axis).expand(8, 8, 3), atol=1e-4)
+
+
+def test_what_does_not_fit_is_refused():
+    vertices, faces, uvs = square()
+    maps = ops.pack_maps(torch.zeros(4, 4, 3), torch.zeros(2, 4, 4, 3), torch.zeros(1, 4, 4, 3))
+    with pytest.raises(ValueError, match="2 weights and 1 axes of 3"):
+        ops.shade_baked(vertices, faces, uvs, faces, maps, torch.zeros(2), 8, 8)
+    with pytest.raises(ValueError, match="outside"):
+        ops.shade_baked(vertices, faces, uvs[:3], faces, ops.pack_maps(
+            torch.zeros(4, 4, 3), torch.zeros(0, 4, 4, 3), torch.zeros(0, 4, 4, 3)), torch.zeros(0), 8, 8)  # fmt: skip
