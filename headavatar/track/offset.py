@@ -13,10 +13,10 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from headavatar.head import HeadModel
+from headavatar.head.normals import vertex_normals
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import LandmarkFit, Motion, Person
 from headavatar.track.outline import BELIEVED, EXACT, FACE, NECK
-from headavatar.track.overlay import vertex_normals
 from headavatar.track.settings import OffsetWeights, OutlineWeights
 from headavatar.track.shape import OutlineTerm, View
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from headavatar.errors import EnvironmentFault
 from headavatar.head import HeadModel
+from headavatar.head.normals import vertex_normals
 from headavatar.ops.raster import interpolate, rasterize
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import project
@@ -21,14 +22,6 @@ _LIGHT = np.array([0.25, 0.45, 0.85])
 _CLAY = np.array([205.0, 198.0, 190.0])
 _MODEL_COLOR = (60, 230, 90)
 _NETWORK_COLOR = (255, 70, 70)
-
-
-def vertex_normals(points: Tensor, faces: Tensor) -> Tensor:
-    """(V, 3) unit normals of a mesh, outward for counter-clockwise faces."""
-    corners = points[faces]
-    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = torch.zeros_like(points).index_add(0, faces.reshape(-1), normals.repeat_interleave(3, 0))
-    return torch.nn.functional.normalize(total, dim=1)
 
 
 def surface(head: HeadModel, world: Tensor, focal: float, center: Tensor, size: int) -> tuple[Array, Array]:

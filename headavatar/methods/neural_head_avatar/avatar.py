@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...errors import WorkspaceError
 from ...head import HeadModel, load
+from ...head.normals import vertex_normals
 from ...head.subdivide import subdivided
-from ...scene import Array, Camera, HeadParams, RenderOutput
+from ...scene import WORLD_TO_CAMERA, Array, Camera, HeadParams, RenderOutput
 from .conditions import Teller
 from .drawing import Layout, paint
 from .geometry import Geometry, Poses, followers, movable, project
@@ -24,8 +25,12 @@ from .settings import NeuralHeadAvatarSettings
 from .smoothing import Smoother
 from .stack import Stack
 from .texture import Texture
+from .unwrapped import unwrapped
+from .volume import HairVolume
 
 METHOD = "neural-head-avatar"
+TEXTURE_SIZE = 512
+"""Least edge of a texture that is given away, texels."""
 FORMAT = 1
 CONVENTIONS = (
     "head space: +y up, +z out of the face, +x to the subject's left, metres; offsets are added to the subdivided "
@@ -99,9 +104,23 @@ class NeuralHeadAvatar:
         own = replace(params, identity=self.identity)
         return self.look.prepare(self.teller(self.geometry.head, own, str(self.geometry.rest.device)))
 
-    def mesh(self) -> HeadModel:
-        """The subdivided head with its offsets; see `methods.base.HasMesh`."""
-        return self.geometry.moved()
+    def mesh(self, params: HeadParams | None = None) -> HeadModel:
+        """The subdivided head with its offsets, without the lashes, which are not drawn; see `methods.base.HasMesh`."""
+        poses = None if params is None else Poses.of(params, self.geometry.rest.device)
+        return self.geometry.moved(poses).without("lashes")
+
+    @torch.no_grad()
+    def texture(self, params: HeadParams | None = None) -> Array:
+        """Its colors in the head's UV layout, seen from the camera of a clip; see `methods.base.HasMesh`."""
+        middle = self.geometry.pose_range.mean(0, keepdim=True).cpu().numpy()
+        if params is None:
+            rest = HeadParams.neutral(1, self.identity, len(self.base.expression_names))
+            params = replace(rest, rotation=middle[:, :3], translation=middle[:, 3:])
+        world = self.geometry.posed(Poses.of(params, self.geometry.rest.device))
+        view = torch.as_tensor(WORLD_TO_CAMERA[:3, :3], dtype=world.dtype, device=world.device)
+        normals = vertex_normals(world, self.layout.faces)[0] @ view.T
+        size = max(TEXTURE_SIZE, int(self.settings["map_size"]))
+        return unwrapped(self.layout, self.look, self._prepared(params), normals, size)
 
     def save(self, folder: Path) -> None:
         """Write avatar.json and model.safetensors into an existing folder."""
@@ -178,7 +197,7 @@ def fresh_offsets(
         rest = head.vertices(identity, torch.zeros(1, len(head.expression_names), device=identity.device))[0]
     if settings.offsets == "smooth":
         solve = Smoother(head.faces, head.vertex_count, settings.smoothing).solve
-        return SmoothOffsets.fresh(rest, free, follows, solve)
+        return SmoothOffsets.fresh(rest, free, follows, solve, HairVolume.fresh(head, rest, free))
     return SirenOffsets.fresh(rest, free, follows[:, :1], generator, device)
 
 

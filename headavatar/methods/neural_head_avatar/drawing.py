@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ... import ops
 from ...head import HeadModel
-from .geometry import vertex_normals
+from ...head.normals import vertex_normals
 from .stack import Stack
 from .texture import MOUTH, Places, Texture
 

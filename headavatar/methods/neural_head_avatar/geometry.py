@@ -60,22 +60,25 @@ class Geometry:
 
     def shaped(self, poses: Poses) -> Tensor:
         """(B, V, 3) vertices in head space, metres."""
-        low, high = self.pose_range
-        pose = torch.cat([poses.rotation, poses.translation], 1)
-        share = (2 * (pose - low) / (high - low).clamp_min(1e-6) - 1).clamp(-1, 1)
-        offset = self.offsets(poses.neck, share)
         return self.head.vertices(
-            self.identity, poses.expression, poses.neck, poses.jaw, poses.eyes, offset=offset
+            self.identity, poses.expression, poses.neck, poses.jaw, poses.eyes, offset=self.offset(poses)
         )  # fmt: skip
 
     def posed(self, poses: Poses) -> Tensor:
         """(B, V, 3) vertices in world space, metres."""
         return to_world(self.shaped(poses), poses.rotation, poses.translation)
 
-    def moved(self) -> HeadModel:
-        """The head model with the offsets of an unturned neck in its template."""
+    def offset(self, poses: Poses) -> Tensor:
+        """(B, V, 3) what the frames add to the head at rest, head space, metres."""
+        low, high = self.pose_range
+        pose = torch.cat([poses.rotation, poses.translation], 1)
+        share = (2 * (pose - low) / (high - low).clamp_min(1e-6) - 1).clamp(-1, 1)
+        return self.offsets(poses.neck, share)
+
+    def moved(self, poses: Poses | None = None) -> HeadModel:
+        """The head model with the offsets of one frame in its template; those of an unturned neck if None."""
         with torch.no_grad():
-            return self.head.with_offset(self.offsets.static())
+            return self.head.with_offset(self.offsets.static() if poses is None else self.offset(poses)[0])
 
     def state(self) -> dict[str, Tensor]:
         """What a fit changes."""
@@ -130,18 +133,3 @@ def project(points: Tensor, camera: Camera) -> Tensor:
     # depth is kept where it is behind the camera: the rasteriser cuts faces there itself
     safe = torch.where(depth.abs() < 1e-6, torch.full_like(depth, 1e-6), depth)
     return torch.cat([(local @ K.T)[..., :2] / safe, depth], -1)
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(B, V, 3) unit normals, the faces' weighed by area; 0 where a vertex has no face.
-
-    Args:
-        vertices: (B, V, 3).
-        faces: (F, 3).
-    """
-    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
-    flat = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        total = total.index_add(1, faces[:, k], flat)
-    return torch.nn.functional.normalize(total, dim=-1, eps=1e-15)

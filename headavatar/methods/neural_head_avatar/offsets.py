@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .siren import OMEGA, FilmSiren
+from .volume import HairVolume
 
 Solve = Callable[[Tensor], Tensor]
 
@@ -34,12 +35,8 @@ class Offsets(Protocol):
         """
 
     @property
-    def parameters(self) -> list[Tensor]:
-        """What shapes the head at rest."""
-
-    @property
-    def turning(self) -> list[Tensor]:
-        """What neck and pose change, apart, since it takes smaller steps."""
+    def groups(self) -> dict[str, list[Tensor]]:
+        """What is learned, by the size of its steps: "offsets", "volume" of hair, and "turning" with neck and pose."""
 
     def state(self) -> dict[str, Tensor]: ...
 
@@ -58,6 +55,7 @@ class SmoothOffsets:
         movable: (V, 1) in [0, 1].
         follows: (V, 9) how far a vertex follows each axis.
         solve: the smoothing.
+        volume: of hair, which the vectors start from.
     Source:
         Nicolet et al., Large Steps in Inverse Rendering of Geometry, 2021, equation 12.
     """
@@ -65,25 +63,30 @@ class SmoothOffsets:
     NODES = 96
 
     def __init__(
-        self, latent: Tensor, nodes: Tensor, spread: Tensor, movable: Tensor, follows: Tensor, solve: Solve
-    ) -> None:
-        self.latent, self.nodes, self.spread = latent, nodes, spread
+        self, latent: Tensor, nodes: Tensor, spread: Tensor, movable: Tensor, follows: Tensor, solve: Solve,
+        volume: HairVolume,
+    ) -> None:  # fmt: skip
+        self.latent, self.nodes, self.spread, self.volume = latent, nodes, spread, volume
         self.movable, self.follows, self.solve = movable, follows, solve
-        self._solved: tuple[int, Tensor] | None = None
+        self._solved: tuple[tuple[int, int], Tensor] | None = None
 
     @staticmethod
-    def fresh(rest: Tensor, movable: Tensor, follows: Tensor, solve: Solve) -> SmoothOffsets:
+    def fresh(rest: Tensor, movable: Tensor, follows: Tensor, solve: Solve, volume: HairVolume) -> SmoothOffsets:
         """No offsets over the vertices' rest positions (V, 3)."""
         spread = _spread(rest, SmoothOffsets.NODES)
         latent, nodes = torch.zeros_like(rest), rest.new_zeros(follows.shape[1], spread.shape[1], 3)
-        return SmoothOffsets(latent, nodes, spread, movable, follows, solve)
+        return SmoothOffsets(latent, nodes, spread, movable, follows, solve, volume)
 
     def static(self) -> Tensor:
         if torch.is_grad_enabled():
-            return self.solve(self.latent) * self.movable
-        if self._solved is None or self._solved[0] != self.latent._version:
-            self._solved = self.latent._version, self.solve(self.latent) * self.movable
+            return self._static()
+        version = self.latent._version, self.volume.latent._version
+        if self._solved is None or self._solved[0] != version:
+            self._solved = version, self._static()
         return self._solved[1]
+
+    def _static(self) -> Tensor:
+        return self.solve(self.latent) * self.movable + self.volume()
 
     def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
         axes = torch.cat([neck, pose], 1)
@@ -91,15 +94,11 @@ class SmoothOffsets:
         return self.static() + torch.einsum("bk,vkc->bvc", axes, by_axis)
 
     @property
-    def parameters(self) -> list[Tensor]:
-        return [self.latent]
-
-    @property
-    def turning(self) -> list[Tensor]:
-        return [self.nodes]
+    def groups(self) -> dict[str, list[Tensor]]:
+        return {"offsets": [self.latent], "volume": [self.volume.latent], "turning": [self.nodes]}
 
     def state(self) -> dict[str, Tensor]:
-        return {"offsets.latent": self.latent, "offsets.nodes": self.nodes}
+        return {"offsets.latent": self.latent, "offsets.volume": self.volume.latent, "offsets.nodes": self.nodes}
 
 
 def _spread(points: Tensor, count: int) -> Tensor:
@@ -176,12 +175,8 @@ class SirenOffsets:
         return torch.stack(frames)
 
     @property
-    def parameters(self) -> list[Tensor]:
-        return [self.features, *self.siren.parameters, *self.last]
-
-    @property
-    def turning(self) -> list[Tensor]:
-        return []
+    def groups(self) -> dict[str, list[Tensor]]:
+        return {"offsets": [self.features, *self.siren.parameters, *self.last]}
 
     def state(self) -> dict[str, Tensor]:
-        return {f"offsets.{i}": tensor for i, tensor in enumerate(self.parameters)}
+        return {f"offsets.{i}": tensor for i, tensor in enumerate(self.groups["offsets"])}

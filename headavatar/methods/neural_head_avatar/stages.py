@@ -13,7 +13,8 @@ class Stage:
     Attributes:
         name: "geometry", "texture" or "joint".
         steps: how many.
-        offset_lr, map_lr, network_lr: step sizes of the offsets, the texture's map and its networks; 0 holds still.
+        offset_lr, volume_lr, turning_lr: step sizes of the offsets, of hair's volume, and of what neck and pose change.
+        map_lr, network_lr: step sizes of the texture's maps and its networks; 0 holds still.
         color: weight of |color - truth|.
         perceptual: weight of LPIPS on a patch.
         silhouette: weight of |alpha - matte|.
@@ -25,6 +26,8 @@ class Stage:
     name: str
     steps: int
     offset_lr: float
+    volume_lr: float
+    turning_lr: float
     map_lr: float
     network_lr: float
     color: float
@@ -54,12 +57,14 @@ def stages_of(settings: Any) -> tuple[Stage, ...]:
         "surface": s.surface_weight, "flip": s.flip_weight, "normal": s.normal_weight, "landmark": s.landmark_weight,
     }  # fmt: skip
     still = dict.fromkeys(mesh, 0.0)
+    joint = s.joint_share * s.offset_lr
     stages = (
-        Stage("geometry", s.geometry_steps, s.offset_lr, 0.0, 0.0, 0.0, 0.0, **mesh),
-        Stage("texture", s.texture_steps, 0.0, s.map_lr, s.network_lr, 1.0, 0.0, **still),
+        # one shape for all poses first: what pose may change would explain each outline by itself
+        Stage("geometry", s.geometry_steps, s.offset_lr, s.volume_lr, 0.0, 0.0, 0.0, 0.0, 0.0, **mesh),
+        Stage("texture", s.texture_steps, 0.0, 0.0, 0.0, s.map_lr, s.network_lr, 1.0, 0.0, **still),
         Stage(
-            "joint", s.joint_steps, s.offset_lr * s.joint_share, s.map_lr * s.joint_rate, s.network_lr * s.joint_rate,
-            1.0, s.perceptual_weight, **mesh,
+            "joint", s.joint_steps, joint, s.joint_share * s.volume_lr, s.turning_lr, s.map_lr * s.joint_rate,
+            s.network_lr * s.joint_rate, 1.0, s.perceptual_weight, **mesh,
         ),
     )  # fmt: skip
     return tuple(stage for stage in stages if stage.steps > 0)

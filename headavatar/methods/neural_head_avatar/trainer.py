@@ -72,10 +72,8 @@ class NeuralHeadAvatarTrainer:
         self.told = self.teller(fine, params, device)
         self.texture = fresh_texture(settings, self.teller, self._generator(-1), device)
         self.learner = learner_of(self.texture, settings.sparsity)
-        self.optimizers = {
-            "offsets": Adam(offsets.parameters, uniform=settings.offsets == "smooth"),
-            "turning": Adam(offsets.turning, uniform=True),
-        }
+        uniform = settings.offsets == "smooth"
+        self.optimizers = {name: Adam(group, uniform=uniform) for name, group in offsets.groups.items()}
         wanted = any(stage.perceptual > 0 for stage in self.stages)
         self.perceptual = Lpips(settings.perceptual_network, device) if wanted else None  # type: ignore[arg-type]
         self.about: dict[str, Any] = {
@@ -125,8 +123,7 @@ class NeuralHeadAvatarTrainer:
         loss.backward()
 
         falling = self.settings.final_lr**progress
-        turning = stage.offset_lr * self.settings.turning_rate
-        rates = {"offsets": stage.offset_lr, "turning": turning}
+        rates = {"offsets": stage.offset_lr, "volume": stage.volume_lr, "turning": stage.turning_lr}
         for name, optimizer in self.optimizers.items():
             if rates[name] > 0:
                 optimizer.step(rates[name] * falling)
@@ -156,7 +153,7 @@ class NeuralHeadAvatarTrainer:
         terms = (
             (stage.smooth, lambda: laplacian_energy(offset, self.edges, self.smoothness)),
             (stage.surface, lambda: surface_energy(offset, self.nearness)),
-            (stage.edge, lambda: edge_energy(moved, self.scalp_edges)),
+            (stage.edge, lambda: edge_energy(moved, self.scalp_edges, rest=geometry.rest)),
             (stage.flip, lambda: flip_energy(moved, geometry.rest, geometry.faces)),
         )
         for weight, energy in terms:
