@@ -36,7 +36,7 @@ class PlasterAvatar(PaintedAvatar):
         scalp = head.regions["scalp"][:, None].float()
         return head.with_offset(0.02 * scalp * torch.tensor([0.0, 1.0, -0.5]))
 
-    def mesh(self) -> HeadModel:
+    def mesh(self, params: HeadParams | None = None) -> HeadModel:
         return self._mesh
 
     def texture(self, params: HeadParams | None = None) -> Array:

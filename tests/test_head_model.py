@@ -12,6 +12,7 @@ import headavatar.head
 from headavatar.errors import ModelError
 from headavatar.head import JOINTS, landmarks, load
 from headavatar.head.model import HeadModel
+from headavatar.head.parts import without
 from headavatar.head.rotations import axis_angle_to_matrix
 from headavatar.scene import ARKIT_NAMES
 from headavatar.track.settings import STAGE, TrackSettings
@@ -277,3 +278,15 @@ def test_a_head_that_nobody_added_is_a_missing_model(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HEADAVATAR_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match="no head model 'nobody'"):
         STAGE.inputs(TrackSettings(head="nobody"))
+
+
+def test_a_head_without_a_part_is_the_same_head_elsewhere(rng: np.random.Generator) -> None:
+    head = load()
+    bare = without(head, "lashes")
+    lashes = head.regions["lashes"]
+    assert not lashes[bare.faces].any() and len(bare.faces) == len(bare.uv_faces)
+    assert len(head.faces) - len(bare.faces) == int(lashes[head.faces].any(1).sum()) > 0
+    points = torch.from_numpy(rng.normal(0, 0.1, (1, head.vertex_count, 3)).astype(np.float32))
+    torch.testing.assert_close(bare.landmark_points(points), head.landmark_points(points))
+    torch.testing.assert_close(bare.uvs[bare.uv_faces], head.uvs[head.uv_faces][~lashes[head.faces].any(1)])
+    assert without(head, "horns") is head

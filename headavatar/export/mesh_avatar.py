@@ -72,11 +72,12 @@ def write(
     Returns:
         for each its file, vertices, triangles, and `about`.
     """
-    head, rows = avatar.mesh(), []
+    head, rows = avatar.mesh(), []  # faces and UVs are alike in all frames
     source, uv_index, split_faces = split_corners(head)
     faces, uvs = head.faces.cpu().numpy(), head.uvs.cpu().numpy()
     for posed in wanted:
-        vertices = vertices_of(head, avatar.identity, posed.params, moved=posed.moved)
+        shape = avatar.mesh(posed.params) if posed.moved else head
+        vertices = vertices_of(shape, avatar.identity, posed.params, moved=posed.moved)
         file = folder / f"{posed.name}.{kind}"
         if kind == "obj":
             uv_faces, png = head.uv_faces.cpu().numpy(), texture_png(avatar, posed.params)

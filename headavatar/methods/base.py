@@ -110,8 +110,12 @@ class HasMesh(Protocol):
 
     identity: Array
 
-    def mesh(self) -> HeadModel:
-        """The head whose `vertices` at the avatar's identity are its own geometry, the neck unturned."""
+    def mesh(self, params: HeadParams | None = None) -> HeadModel:
+        """The head whose `vertices` at the avatar's identity are its own geometry.
+
+        Args:
+            params: of one frame (T = 1), for what its pose does to the head's shape; that of an unturned neck if None.
+        """
 
     def texture(self, params: HeadParams | None = None) -> Array:
         """Colors in that head's UV layout.

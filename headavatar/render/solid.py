@@ -8,7 +8,7 @@ import torch
 
 from headavatar import ops
 from headavatar.errors import UsageError
-from headavatar.methods.base import Avatar, HasSurface
+from headavatar.methods.base import Avatar, HasMesh, HasSurface
 from headavatar.render.cameras import Shot
 from headavatar.scene import Array, Camera, HeadParams, RenderOutput, Surface
 
@@ -30,8 +30,9 @@ class Solid:
 
     def __init__(self, avatar: Avatar, rest: HeadParams, seen_from: Array) -> None:
         if not isinstance(avatar, HasSurface):
+            drawn = "It is a mesh, and drawn as one" if isinstance(avatar, HasMesh) else "It gives pictures only"
             raise UsageError(
-                f"An avatar of {avatar.method} has no surface of its own.", why="That method gives pictures only.",
+                f"An avatar of {avatar.method} has no surface to be drawn by.", why=f"{drawn}.",
                 fix="Leave out --look surface.",
             )  # fmt: skip
         self.avatar, self.rest, self.seen_from = avatar, rest, seen_from

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...errors import WorkspaceError
 from ...head import HeadModel, load
 from ...head.normals import vertex_normals
+from ...head.parts import without
 from ...head.subdivide import subdivided
 from ...scene import WORLD_TO_CAMERA, Array, Camera, HeadParams, RenderOutput
 from .conditions import Teller
@@ -107,7 +108,7 @@ class NeuralHeadAvatar:
     def mesh(self, params: HeadParams | None = None) -> HeadModel:
         """The subdivided head with its offsets, without the lashes, which are not drawn; see `methods.base.HasMesh`."""
         poses = None if params is None else Poses.of(params, self.geometry.rest.device)
-        return self.geometry.moved(poses).without("lashes")
+        return without(self.geometry.moved(poses), "lashes")
 
     @torch.no_grad()
     def texture(self, params: HeadParams | None = None) -> Array:
