@@ -117,8 +117,8 @@ def make(
     camera = Camera(K=np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]]), width=size, height=size)
     with torch.no_grad():
         posed = _pose(params)
-        skin = _skin(params, rng)
-        pictures = [_render(world, skin, camera) for world in posed]
+        skin = skin_of(head(), params, rng)
+        pictures = [render(head(), world, skin, camera) for world in posed]
         points = head().landmark_points(posed).double().numpy()
     pixels, depth = camera.project(points)
     exact = np.concatenate([pixels, ((depth - depth.mean(1, keepdims=True)) * focal / 0.50)[..., None]], -1)
@@ -231,7 +231,7 @@ def _pose(params: HeadParams) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class _Skin:
+class Skin:
     """Vertex colors (V, 3), rest places (V, 3), class of each face (F,), and the waves that make freckles."""
 
     colors: torch.Tensor
@@ -240,8 +240,8 @@ class _Skin:
     waves: Array
 
 
-def _skin(params: HeadParams, rng: np.random.Generator) -> _Skin:
-    model = head()
+def skin_of(model: HeadModel, params: HeadParams, rng: np.random.Generator) -> Skin:
+    """Skin with brows and freckles, lips, eyes and short hair."""
     rest = model.vertices(torch.from_numpy(params.identity), torch.zeros(1, len(ARKIT_NAMES)))[0]
     points = model.landmark_points(rest[None])[0]
     colors = torch.tensor([0.78, 0.58, 0.47]).repeat(model.vertex_count, 1)
@@ -260,12 +260,14 @@ def _skin(params: HeadParams, rng: np.random.Generator) -> _Skin:
     classes[model.regions["neck"][model.faces].any(1).numpy()] = PARSING_CLASSES.index("body_skin")
     classes[hair[model.faces].all(1).numpy()] = PARSING_CLASSES.index("hair")
     waves = np.concatenate([rng.normal(0, 260, (14, 3)), rng.uniform(0, 2 * np.pi, (14, 1))], 1)
-    return _Skin(colors, rest, classes, waves)
+    return Skin(colors, rest, classes, waves)
 
 
-def _render(world: torch.Tensor, skin: _Skin, camera: Camera) -> tuple[Array, Array, Array, Array, Array]:
+def render(
+    model: HeadModel, world: torch.Tensor, skin: Skin, camera: Camera
+) -> tuple[Array, Array, Array, Array, Array]:
     """Picture, person's matte, head's matte, parsing and normals of one frame, antialiased."""
-    model, size = head(), camera.width
+    size = camera.width
     large = camera.scaled(_SCALE * size, _SCALE * size)
     pixels, depth = large.project(world.double().numpy())
     screen = torch.from_numpy(np.concatenate([pixels, depth[:, None]], 1)).float()
@@ -279,7 +281,7 @@ def _render(world: torch.Tensor, skin: _Skin, camera: Camera) -> tuple[Array, Ar
     freckles = np.cos(place @ skin.waves[:, :3].T.astype(np.float32) + skin.waves[:, 3].astype(np.float32)).mean(-1)
     light = 0.78 + 0.22 * np.clip(normal @ np.array([-0.4, 0.5, 0.77], np.float32), 0, 1)
     mask = fragments.mask.numpy()
-    clothes = _shoulders(large, world)
+    clothes = _shoulders(large, world[model.regions["neck"]])
     picture = np.empty((*mask.shape, 3), np.float32)
     picture[:] = np.array(BACKGROUND) / 255
     picture[clothes] = (0.35, 0.2, 0.45)
@@ -301,9 +303,9 @@ def _render(world: torch.Tensor, skin: _Skin, camera: Camera) -> tuple[Array, Ar
     return quantized(picture), quantized(mask | clothes), quantized(mask), nearest.copy(), quantized(facing)
 
 
-def _shoulders(camera: Camera, world: torch.Tensor) -> Array:
+def _shoulders(camera: Camera, neck_points: torch.Tensor) -> Array:
     """A person's clothes as a half ellipse below the neck."""
-    neck = world[head().regions["neck"]].mean(0).numpy().astype(np.float64)
+    neck = neck_points.mean(0).numpy().astype(np.float64)
     (x, y), _ = camera.project(neck)
     unit = camera.K[0, 0] / 0.50
     rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5

@@ -53,16 +53,14 @@ def test_what_moves_as_one_costs_no_smoothness(head: HeadModel, edges: torch.Ten
 def test_a_spike_costs_edges_and_a_bigger_head_does_not(
     head: HeadModel, edges: torch.Tensor, rng: np.random.Generator
 ) -> None:
+    rest = head.template
     scalp = edges[head.regions["scalp"][edges].all(1)]
-    usual = edge_energy(head.template, scalp)
-    assert edge_energy(head.template * float(rng.uniform(1.1, 2)), scalp) == pytest.approx(float(usual), rel=1e-3)
-    spiked = head.template.clone()
+    assert edge_energy(rest * float(rng.uniform(1, 2)), rest, scalp) < 1e-9
+    spiked = rest.clone()
     vertex = scalp[rng.integers(len(scalp)), 0]
     away = spiked[vertex] - spiked[head.regions["scalp"]].mean(0)
     spiked[vertex] += 0.08 * away / away.norm()
-    assert edge_energy(spiked, scalp) > usual + 0.002
-    assert edge_energy(head.template * 1.3, scalp, rest=head.template) == 0
-    assert edge_energy(spiked, scalp, rest=head.template) > 0.002
+    assert edge_energy(spiked, rest, scalp) > 0.002
 
 
 def test_surface_counts_square_millimeters(rng: np.random.Generator) -> None:

@@ -62,22 +62,22 @@ def laplacian_energy(offsets: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     return (weights * difference.square().sum(1)).mean()
 
 
-def edge_energy(vertices: Tensor, edges: Tensor, longest: float = LONGEST, rest: Tensor | None = None) -> Tensor:
-    """How much edges exceed `longest` times their mean; a spike is made of such edges.
+def edge_energy(vertices: Tensor, rest: Tensor, edges: Tensor, longest: float = LONGEST) -> Tensor:
+    """How much edges have grown beyond `longest` times what all have on average; a spike is made of such edges.
+
+    Lengths count as shares of what they were, so that a mesh whose edges differ at rest, as the embedded head's do, is
+    not pulled together where they are long.
 
     Args:
         vertices: (V, 3) meters, offsets inside.
+        rest: (V, 3) without offsets.
         edges: (E, 2) those that count, say the scalp's.
-        rest: (V, 3) without offsets: lengths then count as shares of what they were, so that a mesh whose edges
-            differ at rest, as the embedded head's do, is not pulled together where they are long.
     Returns:
-        () mean over edges of the squared excess, in units of the mean.
+        () mean over edges of the squared excess, in units of the mean growth.
     Source: Grassal et al. 2022, section 3.4 and supplement, the edge term; shares of the rest length are ours.
     """
-    lengths = _lengths(vertices, edges)
-    if rest is not None:
-        lengths = lengths / _lengths(rest, edges)
-    return (lengths / lengths.detach().mean() - longest).clamp_min(0).square().mean()
+    growth = _lengths(vertices, edges) / _lengths(rest, edges)
+    return (growth / growth.detach().mean() - longest).clamp_min(0).square().mean()
 
 
 def _lengths(vertices: Tensor, edges: Tensor) -> Tensor:

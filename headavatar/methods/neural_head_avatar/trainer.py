@@ -153,7 +153,7 @@ class NeuralHeadAvatarTrainer:
         terms = (
             (stage.smooth, lambda: laplacian_energy(offset, self.edges, self.smoothness)),
             (stage.surface, lambda: surface_energy(offset, self.nearness)),
-            (stage.edge, lambda: edge_energy(moved, self.scalp_edges, rest=geometry.rest)),
+            (stage.edge, lambda: edge_energy(moved, geometry.rest, self.scalp_edges)),
             (stage.flip, lambda: flip_energy(moved, geometry.rest, geometry.faces)),
         )
         for weight, energy in terms:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...head import HeadModel
-from ...head.surface import normals as vertex_normals
+from ...head.normals import vertex_normals
 from .smoothing import Smoother
 
 REACH = 400.0
@@ -47,8 +47,7 @@ class HairVolume:
         def smoothed(values: Tensor, weight: float) -> Tensor:
             return Smoother(head.faces, head.vertex_count, weight).solve(values)
 
-        normals = vertex_normals(rest.double().cpu().numpy(), head.faces.cpu().numpy())
-        normals = smoothed(torch.from_numpy(normals).to(rest), _NORMALS)
+        normals = smoothed(vertex_normals(rest, head.faces), _NORMALS)
         normals = torch.nn.functional.normalize(normals, dim=1, eps=1e-9)
         share = smoothed((scalp & ~neck & ~ears)[:, None].to(rest), _BORDER) * movable
         latent = rest.new_zeros(head.vertex_count, 1)
