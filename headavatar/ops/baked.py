@@ -14,8 +14,8 @@ from headavatar.ops.raster import rasterize
 from headavatar.ops.reference import baked as reference
 from headavatar.ops.topology import topology
 
-LANES = 16
-"""What the number of maps is filled up to a multiple of: the widest vectors' floats."""
+LANES = 8
+"""What the number of maps is filled up to a multiple of: those that the native kernel reads together."""
 
 
 @dataclass(frozen=True)

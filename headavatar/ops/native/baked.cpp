@@ -3,21 +3,27 @@
 #include <cmath>
 #include <vector>
 
-#include "simd.h"
+#include "common.h"
 
 namespace {
 
-using namespace ha;
-typedef int16_t vs __attribute__((vector_size(W * 2)));
+using ha::i64;
+// Eight maps at a time on any processor: more would fill a texel up with maps that are not there.
+constexpr int kLanes = 8;
+typedef float vf __attribute__((vector_size(kLanes * 4)));
+typedef int16_t vs __attribute__((vector_size(kLanes * 2)));
 constexpr int kMost = 512;  // maps
+
+template <class V, class T>
+inline V load(const T* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
 
 inline vf texel(const int16_t* p) { return __builtin_convertvector(load<vs>(p), vf); }
 
-inline float sum(vf v) {
-  float total = 0;
-  for (int k = 0; k < W; ++k) total += v[k];
-  return total;
-}
+inline float sum(vf v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
 
 }  // namespace
 
@@ -53,7 +59,7 @@ HA_API void ha_vertex_normals(const float* points, const int32_t* faces, const i
 }
 
 // face_index (H, W), bary (H, W, 3), faces and uv_faces (F, 3), uvs (U, 2), texels (S, S, 3, P) int16, coefficients and
-// scales (P,), normals (V, 3) and axes (R, 3) or null, background (3,) -> picture (H, W, 4). P is a multiple of 16.
+// scales (P,), normals (V, 3) and axes (R, 3) or null, background (3,) -> picture (H, W, 4). P is a multiple of 8.
 HA_API void ha_shade_baked(const int32_t* face_index, const float* bary, const int32_t* faces, const int32_t* uv_faces,
                            const float* uvs, const int16_t* texels, const float* scales, const float* coefficients,
                            i64 first_shading, const float* normals, const float* axes, i64 shadings,
@@ -100,8 +106,8 @@ HA_API void ha_shade_baked(const int32_t* face_index, const float* bary, const i
       const int16_t* t = texels + (row * side + column) * 3 * maps;
       for (int c = 0; c < 3; ++c, t += maps) {
         vf total = vf{};
-        for (i64 k = 0; k < maps; k += W)
-          total += loadf(factor + k) * (texel(t + k) * wa + texel(t + right + k) * wb + texel(t + down + k) * wc +
+        for (i64 k = 0; k < maps; k += kLanes)
+          total += load<vf>(factor + k) * (texel(t + k) * wa + texel(t + right + k) * wb + texel(t + down + k) * wc +
                                         texel(t + down + right + k) * wd);
         out[c] = std::min(std::max(0.f, sum(total)), 1.f);
       }

@@ -10,7 +10,8 @@
 namespace {
 
 using ha::i64;
-constexpr int kBand = 16;  // rows that one task draws
+constexpr int kBand = 16;   // rows that one task draws
+constexpr int kSmall = 16;  // pixels of a box that are looked at before its face is
 
 // e_i(p) = h_j x h_k . p is evaluated as scale[i] = z_j z_k times the edge function in the picture's plane, which for
 // usual pixel coordinates is exact: faces that meet at an edge or a corner agree on whose a pixel is.
@@ -56,7 +57,7 @@ int first_pixel(double low, int limit) { return int(std::min(std::max(std::ceil(
 int last_pixel(double high, int limit) { return int(std::min(std::max(std::floor(high - 0.5), -1.0), limit - 1.0)); }
 
 // Pixels whose centres may lie in the part of the face beyond the near plane; empty where there are none.
-Box bounds(const float* v, const int32_t* face, int height, int width, double near) {
+Box bounds(const float* v, const int32_t* face, int height, int width, double near, bool cull) {
   constexpr double inf = std::numeric_limits<double>::infinity();
   double low[2] = {inf, inf}, high[2] = {-inf, -inf};
   int in_front = 0;
@@ -70,6 +71,11 @@ Box bounds(const float* v, const int32_t* face, int height, int width, double ne
     }
   }
   if (in_front == 0) return {0, -1, 0, -1};
+  if (cull && in_front == 3) {  // the greater part of what is culled needs no more than this
+    const float *a = v + 3 * i64(face[0]), *b = v + 3 * i64(face[1]), *c = v + 3 * i64(face[2]);
+    const double left = (double(b[0]) - a[0]) * (double(c[1]) - a[1]), right = (double(b[1]) - a[1]) * (double(c[0]) - a[0]);
+    if (left - right > 1e-9 * (std::fabs(left) + std::fabs(right))) return {0, -1, 0, -1};
+  }
   if (in_front < 3) {
     for (int k = 0; k < 3; ++k) {
       const float* a = v + 3 * i64(face[k]);
@@ -94,52 +100,72 @@ inline bool covers(const double* edge, double value) {
   return value > 0 || (value == 0 && (edge[0] > 0 || (edge[0] == 0 && edge[1] > 0)));
 }
 
+// Whether a face lies behind what the rows of its small box already show; `farthest` is of the last layer.
+inline bool hidden(const float* v, const int32_t* face, const Box& box, int row0, int row1, const double* farthest,
+                   i64 width) {
+  const float z0 = v[3 * i64(face[0]) + 2], z1 = v[3 * i64(face[1]) + 2], z2 = v[3 * i64(face[2]) + 2];
+  const double least = std::min(z0, std::min(z1, z2)) * (1 - 1e-12);  // a depth is rounded
+  if (!(least > 0) || (box.x1 - box.x0 + 1) * (box.y1 - box.y0 + 1) > kSmall) return false;
+  for (int y = std::max(box.y0, row0); y <= std::min(box.y1, row1 - 1); ++y)
+    for (int x = box.x0; x <= box.x1; ++x)
+      if (least < farthest[(y - row0) * width + x]) return false;
+  return true;
+}
+
+// Where a picture's layers are drawn: (K, H, W) and, of bary, (K, H, W, 3).
+struct Target {
+  int32_t* image;
+  float* bary;
+  float* depth;
+  i64 height, width, layers;
+};
+
+// Rows row0 to row1 of all layers. `nearest` holds their depths exactly, (K, kBand, W).
 void draw_band(const float* v, const int32_t* faces, const Box* boxes, const int32_t* list, i64 count, int row0,
-               int row1, int width, int height, int layers, double near, bool cull, double* depth, int32_t* image) {
-  const i64 band = i64(kBand) * width, plane = i64(height) * width;
+               int row1, double near, bool cull, double* nearest, const Target& to) {
+  const i64 width = to.width, layers = to.layers, band = kBand * width, plane = to.height * width;
+  for (i64 layer = 0; layer < layers; ++layer) {
+    const i64 first = layer * plane + row0 * width, last = layer * plane + row1 * width;
+    std::fill(to.image + first, to.image + last, -1);
+    std::fill(to.bary + 3 * first, to.bary + 3 * last, 0.f);
+    std::fill(to.depth + first, to.depth + last, 0.f);
+  }
+  std::fill(nearest, nearest + layers * band, std::numeric_limits<double>::infinity());
   for (i64 n = 0; n < count; ++n) {
     const int32_t f = list[n];
+    const Box& box = boxes[f];
+    if (hidden(v, faces + 3 * i64(f), box, row0, row1, nearest + (layers - 1) * band, width)) continue;
     Triangle t;
     if (!set_up(v, faces + 3 * i64(f), cull, t)) continue;
-    const Box& box = boxes[f];
     for (int y = std::max(box.y0, row0); y <= std::min(box.y1, row1 - 1); ++y) {
       const double py = y + 0.5;
-      double* depth_row = depth + i64(y - row0) * width;  // of the first layer; the others lie a band and a picture on
-      int32_t* image_row = image + i64(y) * width;
       for (int x = box.x0; x <= box.x1; ++x) {
         const double px = x + 0.5;
         const double e0 = t.at(0, px, py), e1 = t.at(1, px, py), e2 = t.at(2, px, py);
         if (!(e0 >= 0 && e1 >= 0 && e2 >= 0)) continue;
         if (!(covers(t.edge[0], e0) && covers(t.edge[1], e1) && covers(t.edge[2], e2))) continue;
-        const double z = t.det / ((e0 * t.scale[0] + e1 * t.scale[1]) + e2 * t.scale[2]);
-        if (!(z > near)) continue;
-        int layer = layers;
-        for (; layer > 0 && z < depth_row[(layer - 1) * band + x]; --layer) {
-          if (layer == layers) continue;
-          depth_row[layer * band + x] = depth_row[(layer - 1) * band + x];
-          image_row[layer * plane + x] = image_row[(layer - 1) * plane + x];
+        const double h0 = e0 * t.scale[0], h1 = e1 * t.scale[1], h2 = e2 * t.scale[2];
+        const double total = (h0 + h1) + h2, z = t.det / total;
+        double* known = nearest + (y - row0) * width + x;
+        if (!(z > near) || !(z < known[(layers - 1) * band])) continue;
+        const i64 at = y * width + x;
+        i64 layer = layers - 1;
+        for (; layer > 0 && z < known[(layer - 1) * band]; --layer) {  // what is behind moves one layer back
+          const i64 here = layer * plane + at, before = here - plane;
+          known[layer * band] = known[(layer - 1) * band];
+          to.image[here] = to.image[before];
+          to.depth[here] = to.depth[before];
+          std::copy(to.bary + 3 * before, to.bary + 3 * before + 3, to.bary + 3 * here);
         }
-        if (layer == layers) continue;
-        depth_row[layer * band + x] = z;
-        image_row[layer * plane + x] = f;
+        const i64 here = layer * plane + at;
+        known[layer * band] = z;
+        to.image[here] = f;
+        to.depth[here] = float(z);
+        to.bary[3 * here] = float(h0 / total);
+        to.bary[3 * here + 1] = float(h1 / total);
+        to.bary[3 * here + 2] = float(h2 / total);
       }
     }
-  }
-}
-
-void shade_row(const float* v, const int32_t* faces, int y, int width, const int32_t* image, float* bary, float* depth) {
-  for (int x = 0; x < width; ++x) {
-    float* b = bary + 3 * x;
-    Triangle t;
-    if (image[x] < 0 || !set_up(v, faces + 3 * i64(image[x]), false, t)) {
-      b[0] = b[1] = b[2] = depth[x] = 0;
-      continue;
-    }
-    double e[3];
-    for (int k = 0; k < 3; ++k) e[k] = t.at(k, x + 0.5, y + 0.5) * t.scale[k];
-    const double total = (e[0] + e[1]) + e[2];
-    for (int k = 0; k < 3; ++k) b[k] = float(e[k] / total);
-    depth[x] = float(t.det / total);
   }
 }
 
@@ -208,9 +234,10 @@ HA_API void ha_rasterize(const float* vertices, const int32_t* faces, i64 frames
   std::vector<int32_t> lists;
   for (i64 b = 0; b < frames; ++b) {
     const float* v = vertices + b * vertex_count * 3;
-    int32_t* image = face_index + b * layers * height * width;
+    const i64 first = b * layers * height * width;
+    const Target to{face_index + first, bary + 3 * first, depth + first, height, width, layers};
 #pragma omp parallel for schedule(static)
-    for (i64 f = 0; f < face_count; ++f) boxes[f] = bounds(v, faces + 3 * f, int(height), int(width), near);
+    for (i64 f = 0; f < face_count; ++f) boxes[f] = bounds(v, faces + 3 * f, int(height), int(width), near, cull != 0);
     std::fill(start.begin(), start.end(), 0);
     const auto drawn = [&](const Box& box) { return box.x0 <= box.x1 && box.y0 <= box.y1; };
     for (const Box& box : boxes)
@@ -228,16 +255,8 @@ HA_API void ha_rasterize(const float* vertices, const int32_t* faces, i64 frames
 #pragma omp for schedule(dynamic, 1)
       for (int k = 0; k < bands; ++k) {
         const int row0 = k * kBand, row1 = int(std::min<i64>(row0 + kBand, height));
-        std::fill(nearest.begin(), nearest.end(), std::numeric_limits<double>::infinity());
-        for (i64 layer = 0; layer < layers; ++layer)
-          std::fill(image + (layer * height + row0) * width, image + (layer * height + row1) * width, -1);
-        draw_band(v, faces, boxes.data(), lists.data() + start[k], start[k + 1] - start[k], row0, row1, int(width),
-                  int(height), int(layers), near, cull != 0, nearest.data(), image);
-        for (i64 layer = 0; layer < layers; ++layer)
-          for (int y = row0; y < row1; ++y) {
-            const i64 at = ((b * layers + layer) * height + y) * width;
-            shade_row(v, faces, y, int(width), face_index + at, bary + 3 * at, depth + at);
-          }
+        draw_band(v, faces, boxes.data(), lists.data() + start[k], start[k + 1] - start[k], row0, row1, near,
+                  cull != 0, nearest.data(), to);
       }
     }
   }
