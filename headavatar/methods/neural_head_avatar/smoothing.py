@@ -16,7 +16,9 @@ from ...scene import Array
 def edges_of(faces: Array) -> Array:
     """(E, 2) the edges of triangles (F, 3), lower vertex first, each once."""
     ends = np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2)
-    return np.asarray(np.unique(np.sort(ends, axis=1), axis=0))
+    count = int(faces.max(initial=0)) + 1
+    numbers = np.unique(ends.min(1).astype(np.int64) * count + ends.max(1))  # of rows it takes five times as long
+    return np.stack(np.divmod(numbers, count), 1)
 
 
 class Smoother:
