@@ -121,8 +121,8 @@ def test_blend_tables_agrees(generator, frames):
 @pytest.mark.parametrize("points", [1, 96, 1000])
 def test_fused_mlp_agrees(generator, widths, points):
     weights = [torch.randn(o, i, generator=generator) / i**0.5 for i, o in zip(widths[:-1], widths[1:], strict=True)]
-    x = torch.randn(points, widths[0], generator=generator)
-    x = x[off_kinks(x, weights)]
+    x = torch.randn(points + 100, widths[0], generator=generator)
+    x = x[off_kinks(x, weights)][:points]
     compare(both(lambda x, *w: ops.fused_mlp(x, w), x, *weights))
 
 

@@ -101,11 +101,55 @@ def test_the_picture_does_not_depend_on_the_number_of_threads_or_on_its_neighbor
     assert torch.equal(part.rgb, pictures[0].rgb[1234:2345])
 
 
+def smooth_scene(generator, columns, rows):
+    """A picture of a field that changes slowly, seen from one point."""
+    spec = ops.HashGridSpec(levels=2, features=2, log2_table=12, base_resolution=3, finest_resolution=6)
+    arguments, named = scene(generator, columns * rows, 2, spec=spec, density=8.0)
+    v, u = torch.meshgrid(torch.linspace(-0.6, 0.6, rows), torch.linspace(-0.6, 0.6, columns), indexing="ij")
+    toward = torch.stack([u, v, torch.full_like(u, -1.6)], -1).reshape(-1, 3)
+    origins = torch.tensor([0.0, 0.0, 2.0]).expand(columns * rows, 3)
+    gentle = arguments[4] * 0.05
+    rays = origins, torch.nn.functional.normalize(toward, dim=1), *arguments[2:4]
+    return (*rays, gentle, *arguments[5:]), named | {"samples": 16}
+
+
+@pytest.mark.parametrize("size", [(65, 48), (3, 3), (2, 7), (40, 1)])
+def test_pixels_between_neighbors_that_agree_are_their_mean(generator, size):
+    columns, rows = size
+    arguments, named = smooth_scene(generator, columns, rows)
+    exact = ops.render_rays(*arguments, **named)
+    seen = ops.render_rays(*arguments, columns=columns, agreement=0.02, **named)
+    changed = ((seen.rgb - exact.rgb).abs().amax(1) > 0).reshape(rows, columns)
+    assert not changed[[0, -1]].any() and not changed[:, [0, -1]].any() and not changed[::2, ::2].any()
+    if columns > 40:
+        assert float(changed.float().mean()) > 0.05
+        assert float((seen.rgb - exact.rgb).abs().mean()) < 0.005
+    y, x = (int(k) for k in torch.nonzero(changed)[0]) if bool(changed.any()) else (None, None)
+    if y is not None:
+        picture = seen.rgb.reshape(rows, columns, 3)
+        steps = [(-1, -1), (-1, 1), (1, -1), (1, 1)] if x % 2 and y % 2 else [(-1, 0), (0, -1), (0, 1), (1, 0)]
+        around = torch.stack([picture[y + dy, x + dx] for dy, dx in steps])
+        assert torch.allclose(picture[y, x], around.mean(0), atol=1e-6)
+        assert float((around.amax(0) - around.amin(0)).max()) <= 0.02 + 1e-6
+
+
+@needs_native
+def test_both_backends_follow_the_same_rays(generator):
+    arguments, named = smooth_scene(generator, 60, 44)
+    native, reference = both(arguments, named | {"columns": 60, "agreement": 0.03})
+    difference = (native.rgb - reference.rgb).abs().amax(1)
+    # Rounding decides where neighbors differ by just as much as they may, and others follow from these.
+    assert float((difference > 3e-4).float().mean()) < 0.01
+    assert float(difference.max()) < 0.03
+
+
 def test_shapes_that_do_not_fit_are_refused(generator):
     arguments, named = scene(generator, 10, 4)
     with pytest.raises(ValueError, match="near"):
         ops.render_rays(*arguments[:2], arguments[2][:5], *arguments[3:], samples=4, **named)
     with pytest.raises(ValueError, match="layer"):
         ops.render_rays(*arguments, samples=4, **(named | {"bands": 3}))
+    with pytest.raises(ValueError, match="rows"):
+        ops.render_rays(*arguments, samples=4, columns=3, **named)
     with pytest.raises(ValueError, match="cube"):
         ops.render_rays(*arguments, samples=4, occupancy=torch.ones(2, 3, 2, dtype=torch.bool), **named)

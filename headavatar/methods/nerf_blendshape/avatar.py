@@ -23,7 +23,7 @@ from .warp import Warp
 
 METHOD = "nerf-blendshape"
 FORMAT = 1
-CHUNK = 1 << 15
+CHUNK = 1 << 16
 """Rays rendered at once; bounds the memory of large pictures."""
 CONVENTIONS = (
     "head space: +y up, +z out of the face, +x to the subject's left, metres; grid positions are "
@@ -98,6 +98,7 @@ class NerfBlendshapeAvatar:
             seen = look(
                 self.field, posed, frames.origins[0], directions.reshape(-1, 3), self.occupied,
                 samples=self.samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
+                columns=x1 - x0,
             )  # fmt: skip
             opacity, distance = seen.alpha.reshape(length.shape), seen.depth.reshape(length.shape)
             rgb[part] = seen.rgb.reshape(*length.shape, 3).add_((1 - opacity)[..., None] * rgb[part]).clamp_(0, 1)

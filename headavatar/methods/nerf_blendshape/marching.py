@@ -16,6 +16,8 @@ BEHIND_M = 0.06
 """Rays end this far behind the middle of the cube, metres: what lies deeper is hidden."""
 OPAQUE = 1e-2
 """A rendered ray of whose light less than this is left is opaque; in training what lies behind must be learned."""
+AGREEMENT = 6 / 255
+"""A rendered pixel whose neighbors differ by no more than this is their mean."""
 PROBES = 64
 """Pieces of a ray that are looked up in the occupancy grid."""
 
@@ -87,14 +89,16 @@ def shade(
 
 def look(
     field: Field, posed: Posed, origin: torch.Tensor, directions: torch.Tensor, occupied: torch.Tensor, *,
-    samples: int, cube_side: float, spacing_m: float = SPACING_M,
+    samples: int, cube_side: float, spacing_m: float = SPACING_M, columns: int = 0,
 ) -> ops.Composite:  # fmt: skip
-    """Render rays from one point, without gradients: what `shade` gives without jitter, to some 70 dB, in one call.
+    """Render rays from one point, without gradients: what `shade` gives without jitter, nearly, in one call.
 
     Args:
         posed: of one frame.
         origin: (3,), directions: (R, 3) in the cube.
         occupied, samples, cube_side, spacing_m: as for `shade`.
+        columns: of the picture whose rows the rays are; where it is smooth only some of them are followed. 0 follows
+            all of them.
     Returns:
         colors and opacities over black, and opacity-weighted distances in cube units.
     """
@@ -105,7 +109,8 @@ def look(
         posed.blended[0], field.sigma_weights, field.color_weights, field.spec, bands=HARMONICS, samples=samples,
         low=corner, high=corner + 1, occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side,
         density_shift=field.density_shift, density_scale=cube_side * field.density_scale,
-        warp=None if posed.warp is None else posed.warp[0], opaque=OPAQUE,
+        warp=None if posed.warp is None else posed.warp[0], opaque=OPAQUE, columns=columns,
+        agreement=AGREEMENT,
     )  # fmt: skip
 
 

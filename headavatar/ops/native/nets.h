@@ -34,12 +34,23 @@ struct Gate {  // lets a gradient through where the activation is positive
   vf operator()(vf value, i64 at) const { return select(loadf(activation + at) > 0.0f, value, vf{}); }
 };
 
-// out[o][n] = finish(sum_i weight[o][i] in[i][n]) for one tile; writes padded(outputs) rows.
-template <class Finish>
-inline void multiply(const float* packed, const float* in, float* out, i64 outputs, i64 inputs, Finish finish) {
+struct Zero {  // what sums start at
+  vf operator()(i64) const { return vf{}; }
+};
+struct From {
+  const float* rows;
+  vf operator()(i64 at) const { return loadf(rows + at); }
+};
+
+// out[o][n] = finish(start + sum_i weight[o][i] in[i][n]) for one tile; writes padded(outputs) rows.
+template <class Finish, class Start = Zero>
+inline void multiply(const float* packed, const float* in, float* out, i64 outputs, i64 inputs, Finish finish,
+                     Start start = {}) {
   for (i64 n = 0; n < kTile; n += kVectors * W)
     for (i64 o = 0; o < outputs; o += kRows) {
-      vf sum[kRows][kVectors] = {};
+      vf sum[kRows][kVectors];
+      for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = start((o + r) * kTile + n + v * W);
       const float* weight = packed + o * inputs;
       for (i64 i = 0; i < inputs; ++i, weight += kRows) {
         vf x[kVectors];
@@ -57,6 +68,27 @@ inline void multiply(const float* packed, const float* in, float* out, i64 outpu
     }
 }
 
+#if HA_WIDTH >= 8
+// An 8 x 8 block, rows to columns; changes a.
+inline void transpose8(__m256* a, __m256* out) {
+  __m256 b[8];
+  for (int k = 0; k < 8; k += 2) {
+    b[k] = _mm256_unpacklo_ps(a[k], a[k + 1]);
+    b[k + 1] = _mm256_unpackhi_ps(a[k], a[k + 1]);
+  }
+  for (int k = 0; k < 8; k += 4) {
+    a[k] = _mm256_shuffle_ps(b[k], b[k + 2], 0x44);
+    a[k + 1] = _mm256_shuffle_ps(b[k], b[k + 2], 0xEE);
+    a[k + 2] = _mm256_shuffle_ps(b[k + 1], b[k + 3], 0x44);
+    a[k + 3] = _mm256_shuffle_ps(b[k + 1], b[k + 3], 0xEE);
+  }
+  for (int k = 0; k < 4; ++k) {
+    out[k] = _mm256_permute2f128_ps(a[k], a[k + 4], 0x20);
+    out[k + 4] = _mm256_permute2f128_ps(a[k], a[k + 4], 0x31);
+  }
+}
+#endif
+
 // Rows of a tile into columns: out[n][r], stride floats a point; rows past the last are 0.
 inline void transpose(const float* in, i64 rows, float* out, i64 stride) {
   i64 r = 0;
@@ -65,24 +97,34 @@ inline void transpose(const float* in, i64 rows, float* out, i64 stride) {
     for (i64 n = 0; n < kTile; n += 8) {
       __m256 a[8], b[8];
       for (int k = 0; k < 8; ++k) a[k] = _mm256_loadu_ps(in + (r + k) * kTile + n);
-      for (int k = 0; k < 8; k += 2) {
-        b[k] = _mm256_unpacklo_ps(a[k], a[k + 1]);
-        b[k + 1] = _mm256_unpackhi_ps(a[k], a[k + 1]);
-      }
-      for (int k = 0; k < 8; k += 4) {
-        a[k] = _mm256_shuffle_ps(b[k], b[k + 2], 0x44);
-        a[k + 1] = _mm256_shuffle_ps(b[k], b[k + 2], 0xEE);
-        a[k + 2] = _mm256_shuffle_ps(b[k + 1], b[k + 3], 0x44);
-        a[k + 3] = _mm256_shuffle_ps(b[k + 1], b[k + 3], 0xEE);
-      }
-      for (int k = 0; k < 4; ++k) {
-        _mm256_storeu_ps(out + (n + k) * stride + r, _mm256_permute2f128_ps(a[k], a[k + 4], 0x20));
-        _mm256_storeu_ps(out + (n + k + 4) * stride + r, _mm256_permute2f128_ps(a[k], a[k + 4], 0x31));
-      }
+      transpose8(a, b);
+      for (int k = 0; k < 8; ++k) _mm256_storeu_ps(out + (n + k) * stride + r, b[k]);
     }
 #endif
   for (i64 n = 0; n < kTile; ++n)
     for (i64 k = r; k < stride; ++k) out[n * stride + k] = k < rows ? in[k * kTile + n] : 0.f;
+}
+
+// Vectors of points into rows of a tile: out[r][n] = from(n)[r], a multiple of 8 rows.
+template <class Source>
+inline void collect_rows(Source from, i64 rows, float* out) {
+#if HA_WIDTH >= 8
+  for (i64 n = 0; n < kTile; n += 8) {
+    const float* source[8];
+    for (int k = 0; k < 8; ++k) source[k] = from(n + k);
+    for (i64 r = 0; r < rows; r += 8) {
+      __m256 a[8], b[8];
+      for (int k = 0; k < 8; ++k) a[k] = _mm256_loadu_ps(source[k] + r);
+      transpose8(a, b);
+      for (int k = 0; k < 8; ++k) _mm256_storeu_ps(out + (r + k) * kTile + n, b[k]);
+    }
+  }
+#else
+  for (i64 n = 0; n < kTile; ++n) {
+    const float* source = from(n);
+    for (i64 r = 0; r < rows; ++r) out[r * kTile + n] = source[r];
+  }
+#endif
 }
 
 template <int V>
@@ -134,14 +176,16 @@ struct Net {
   std::vector<i64> rows;        // first row of each layer's output, from the network's own first row
   std::vector<i64> grad_start;  // of each layer's matrix in a piece's gradient
   i64 row_count = 0, grad_size = 0, widest = 0;
+  i64 own_inputs;  // of the first layer, that `run` reads; what the others give is where its sums start
 
-  Net(const NetArgs& a, bool with_backward, i64 extra_rows = 0) : args(&a) {
+  Net(const NetArgs& a, bool with_backward, i64 extra_rows = 0, i64 other_inputs = 0)
+      : args(&a), own_inputs(a.sizes[0] - other_inputs) {
     forward.resize(a.layers);
     backward.resize(with_backward ? a.layers : 0);
     for (int l = 0; l < a.layers; ++l) {
       const i64 inputs = a.sizes[l], outputs = a.sizes[l + 1];
       if (with_backward) pack(a.weights[l], inputs, outputs, 1, inputs, backward[l]);
-      pack(a.weights[l], outputs, inputs, inputs, 1, forward[l]);
+      pack(a.weights[l], outputs, l ? inputs : own_inputs, inputs, 1, forward[l]);
       rows.push_back(row_count);
       row_count += padded(outputs + (l + 1 == a.layers ? extra_rows : 0));
       grad_start.push_back(grad_size);
@@ -152,14 +196,22 @@ struct Net {
 
   float* output(float* tile) const { return tile + rows.back() * kTile; }
 
-  void run(const float* in, float* tile) const {
-    for (int l = 0; l < args->layers; ++l) {
+  void run(const float* in, float* tile) const { run_from(in, tile, Zero()); }
+
+  // The same where the first layer's sums start at something.
+  template <class Start>
+  void run_from(const float* in, float* tile, Start start) const {
+    if (args->layers == 1)
+      multiply(forward[0].data(), in, tile, args->sizes[1], own_inputs, Keep(), start);
+    else
+      multiply(forward[0].data(), in, tile, args->sizes[1], own_inputs, Relu(), start);
+    for (int l = 1; l < args->layers; ++l) {
+      in = tile + rows[l - 1] * kTile;
       float* out = tile + rows[l] * kTile;
       if (l + 1 < args->layers)
         multiply(forward[l].data(), in, out, args->sizes[l + 1], args->sizes[l], Relu());
       else
         multiply(forward[l].data(), in, out, args->sizes[l + 1], args->sizes[l], Keep());
-      in = out;
     }
   }
 

@@ -46,28 +46,23 @@ namespace ha {
 
 namespace {
 
-// One bit per cell that is occupied.
-inline uint32_t occupied_lanes(const RayArgs& a, vi cell) {
-#ifdef __AVX2__
-  if (a.side % 2 == 0) {  // whole words, so that none reaches beyond the grid
-    const int* words = reinterpret_cast<const int*>(a.occupancy);
-    const vi shift = (3 - (cell & 3)) << 3;  // brings the cell's byte to the top; a bool's lowest bit is then bit 24
-#if HA_WIDTH == 8
-    const __m256i word = _mm256_i32gather_epi32(words, (__m256i)(cell >> 2), 4);
-    return uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps((__m256i)(((vi)word << shift) << 7))));
+// One bit per lane whose cell is occupied.
+inline uint32_t occupied_lanes(const uint32_t* words, vi cell) {
+#if defined(__AVX2__) && HA_WIDTH == 8
+  const __m256i word = _mm256_i32gather_epi32(reinterpret_cast<const int*>(words), (__m256i)(cell >> 5), 4);
+  return uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_sllv_epi32(word, (__m256i)(31 - (cell & 31))))));
+#elif defined(__AVX512DQ__) && HA_WIDTH == 16
+  const __m512i word = _mm512_i32gather_epi32((__m512i)(cell >> 5), words, 4);
+  return uint32_t(_mm512_movepi32_mask(_mm512_sllv_epi32(word, (__m512i)(31 - (cell & 31)))));
 #else
-    const __m512i word = _mm512_i32gather_epi32((__m512i)(cell >> 2), words, 4);
-    return uint32_t(_mm512_movepi32_mask((__m512i)(((vi)word << shift) << 7)));
+  uint32_t lanes = 0;
+  for (int lane = 0; lane < W; ++lane) lanes |= (words[cell[lane] >> 5] >> (cell[lane] & 31) & 1u) << lane;
+  return lanes;
 #endif
-  }
-#endif
-  uint32_t bits = 0;
-  for (int lane = 0; lane < W; ++lane) bits |= uint32_t(a.occupancy[cell[lane]] != 0) << lane;
-  return bits;
 }
 
 // Appends those of W pieces, from number `first` on, whose middles lie in occupied cells.
-inline int probe_pieces(const RayArgs& a, bool unit_box, const float* origin, const float* direction, const Ray& ray,
+inline int probe_pieces(const RayArgs& a, const uint32_t* words, bool unit_box, const float* origin, const float* direction, const Ray& ray,
                         float piece, i64 first, int16_t* pieces) {
   vf number;
   for (int lane = 0; lane < W; ++lane) number[lane] = float(lane);
@@ -80,7 +75,7 @@ inline int probe_pieces(const RayArgs& a, bool unit_box, const float* origin, co
     const vi at = __builtin_convertvector(x, vi), last = int32_t(a.side - 1) - vi{};
     cell = cell * int32_t(a.side) + ((at < last) ? at : last);
   }
-  uint32_t bits = occupied_lanes(a, cell);
+  uint32_t bits = occupied_lanes(words, cell);
   const i64 left = a.probes - first;
   if (left < W) bits &= (1u << left) - 1u;
   int found = 0;
@@ -90,13 +85,13 @@ inline int probe_pieces(const RayArgs& a, bool unit_box, const float* origin, co
 
 // The first piece whose middle may lie in the box of occupied cells, and the one behind the last; a piece more at
 // either end, so that rounding cannot leave one out.
-void pieces_in_box(const RayArgs& a, const OccupiedBox& box, const float* origin, const float* direction,
+void pieces_in_box(const RayArgs& a, const Occupied& occupied, const float* origin, const float* direction,
                    const Ray& ray, float piece, i64& begin, i64& end) {
   Ray inside = ray;
   for (int d = 0; d < 3; ++d) {
     const float cell = (a.high[d] - a.low[d]) / float(a.side);
-    const float from = (a.low[d] + float(box.first[d]) * cell - origin[d]) / direction[d];
-    const float to = (a.low[d] + float(box.last[d] + 1) * cell - origin[d]) / direction[d];
+    const float from = (a.low[d] + float(occupied.first[d]) * cell - origin[d]) / direction[d];
+    const float to = (a.low[d] + float(occupied.last[d] + 1) * cell - origin[d]) / direction[d];
     inside.near = most(inside.near, least(from, to));
     inside.far = least(inside.far, most(from, to));
   }
@@ -107,9 +102,16 @@ void pieces_in_box(const RayArgs& a, const OccupiedBox& box, const float* origin
 
 }  // namespace
 
-OccupiedBox::OccupiedBox(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
+Occupied::Occupied(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
   if (!a.occupancy) return;
-  const i64 side = a.side;
+  const i64 side = a.side, cells = side * side * side;
+  bits.assign(ceil_div(cells, 32), 0u);
+  for (i64 i = 0; i < cells; i += 8) {
+    uint64_t bytes = 0;
+    std::memcpy(&bytes, a.occupancy + i, std::min<i64>(8, cells - i));
+    // Brings the lowest bits of eight bytes side by side: no two of the product's terms fall on one bit.
+    if (bytes) bits[i >> 5] |= uint32_t(bytes * 0x0102040810204080ull >> 56) << (i & 31);
+  }
   std::vector<uint8_t> along(side, 0);
   for (i64 x = 0; x < side; ++x)
     for (i64 y = 0; y < side; ++y) {
@@ -128,7 +130,7 @@ OccupiedBox::OccupiedBox(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
   for (last[2] = side - 1; !along[last[2]];) --last[2];
 }
 
-Probed probe_ray(const RayArgs& a, const OccupiedBox& box, i64 r, int16_t* pieces) {
+Probed probe_ray(const RayArgs& a, const Occupied& occupied, i64 r, int16_t* pieces) {
   const float *origin = a.origins + 3 * r, *direction = a.directions + 3 * r;
   const Ray ray = cut_to_box(origin, direction, a.near[r], a.far[r], a.low, a.high);
   const float piece = (ray.far - ray.near) / float(a.probes);
@@ -137,10 +139,10 @@ Probed probe_ray(const RayArgs& a, const OccupiedBox& box, i64 r, int16_t* piece
   int found = 0;
   if (piece > 0) {
     i64 begin, end;
-    if (a.occupancy && box.last[0] >= 0) {
-      pieces_in_box(a, box, origin, direction, ray, piece, begin, end);
+    if (a.occupancy && occupied.last[0] >= 0) {
+      pieces_in_box(a, occupied, origin, direction, ray, piece, begin, end);
       for (i64 k = begin; k < end; k += W)
-        found += probe_pieces(a, unit_box, origin, direction, ray, piece, k, pieces + found);
+        found += probe_pieces(a, occupied.bits.data(), unit_box, origin, direction, ray, piece, k, pieces + found);
     }
     if (!a.occupancy)
       for (; found < a.probes; ++found) pieces[found] = int16_t(found);
@@ -160,10 +162,10 @@ HA_API void ha_probe_rays(const float* origins, const float* directions, const f
                           i64 samples, double min_step, int16_t* pieces, int32_t* filled, float* interval,
                           i64* counts) {
   const ha::RayArgs args = {origins, directions, near, far, low, high, occupancy, rays, side, probes, samples, min_step};
-  const ha::OccupiedBox box(args);
+  const ha::Occupied occupied(args);
 #pragma omp parallel for schedule(static, 256)
   for (i64 r = 0; r < rays; ++r) {
-    const ha::Probed found = ha::probe_ray(args, box, r, pieces + r * probes);
+    const ha::Probed found = ha::probe_ray(args, occupied, r, pieces + r * probes);
     interval[2 * r] = found.near;
     interval[2 * r + 1] = found.piece;
     filled[r] = found.filled;

@@ -1,6 +1,8 @@
 // Which pieces of a ray are occupied: shared by sampling and rendering, so that both place their samples alike.
 #pragma once
 
+#include <vector>
+
 #include "common.h"
 
 namespace ha {
@@ -14,11 +16,13 @@ struct RayArgs {
   double min_step;
 };
 
-// The box that holds all occupied cells: first and last cell along each axis.
-struct OccupiedBox {
+// The occupied cells, a bit each so that they stay in the cache, and the box that holds them: first and last cell along
+// each axis.
+struct Occupied {
+  std::vector<uint32_t> bits;
   i64 first[3], last[3];
 
-  explicit OccupiedBox(const RayArgs& args);
+  explicit Occupied(const RayArgs& args);
 };
 
 // What probing a ray finds: `filled` of its pieces are occupied, and `count` samples are to be spread over them.
@@ -29,6 +33,6 @@ struct Probed {
 };
 
 // The numbers of a ray's occupied pieces go to the front of `pieces`, which has room for all of them.
-Probed probe_ray(const RayArgs& args, const OccupiedBox& box, i64 ray, int16_t* pieces);
+Probed probe_ray(const RayArgs& args, const Occupied& occupied, i64 ray, int16_t* pieces);
 
 }  // namespace ha

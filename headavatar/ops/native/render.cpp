@@ -2,6 +2,7 @@
 // each at a time, front to back, so that nothing but the block's own tiles is ever stored and opaque rays end early.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "grid.h"
@@ -21,14 +22,16 @@ struct RenderArgs {
   i64 bands;                 // of the spherical harmonics that the color network is given
   const float* warp;         // (warp_nodes^3, 4) displacements of positions, or null
   i64 warp_nodes;
+  i64 columns;               // of the picture whose rows the rays are; 0: no picture
+  float agreement;           // a pixel whose neighbors differ by no more is their mean; 0: none is
   float *rgb, *alpha, *depth;  // (R, 3), (R,), (R,)
 };
 
 namespace {
 
-constexpr i64 kBlock = 2048;  // rays that a thread takes at once
+constexpr i64 kBlock = 1536;  // rays that a thread takes at once
 constexpr i64 kWave = 2;     // samples of a ray that are asked for at once
-constexpr i64 kChunk = 8;    // tiles that go through a level of the grid together, while its table stays in the cache
+constexpr i64 kChunk = 32;   // tiles that go through a level of the grid together, while its table stays in the cache
 
 struct Walker {
   i64 ray;
@@ -40,31 +43,35 @@ struct Walker {
 
 class Renderer {
  public:
-  Renderer(const RenderArgs& args, const OccupiedBox& box, const Net& sigma_net, const Net& color_net)
+  Renderer(const RenderArgs& args, const Occupied& occupied, const Net& sigma_net, const Net& color_net)
       : a_(args),
-        box_(box),
+        occupied_(occupied),
         sigma_(sigma_net),
         color_(color_net),
         encoded_rows_(padded(args.grid.levels * args.grid.features)),
-        geometry_(args.sigma_net.sizes[args.sigma_net.layers] - 1),
         width_(args.bands * args.bands),
+        view_rows_(padded(args.color_net.sizes[1])),
         pieces_(kBlock * args.rays.probes),
-        features_(kBlock * 16),
+        views_(kBlock * view_rows_),
+        view_tile_((16 + view_rows_) * kTile),
         soa_(kChunk * 3 * kTile),
         encoded_(kChunk * encoded_rows_ * kTile),
-        activations_((sigma_net.row_count + color_net.row_count) * kTile) {}
+        activations_((sigma_net.row_count + color_net.row_count) * kTile) {
+    const i64 inputs = args.color_net.sizes[0];
+    pack(args.color_net.weights[0] + color_net.own_inputs, args.color_net.sizes[1], width_, inputs, 1, view_weights_);
+  }
 
-  void block(i64 first, i64 last) {
+  void block(const int32_t* rays, i64 count) {
     std::vector<Walker>& walkers = walkers_;
     walkers.clear();
-    for (i64 r = first; r < last; ++r) {
-      Walker walker{r, r - first, probe_ray(a_.rays, box_, r, &pieces_[(r - first) * a_.rays.probes])};
+    for (i64 k = 0; k < count; ++k) {
+      const i64 r = rays[k], slot = i64(walkers.size());
+      const Walker walker{r, slot, probe_ray(a_.rays, occupied_, r, &pieces_[slot * a_.rays.probes])};
       std::fill_n(a_.rgb + 3 * r, 3, 0.f);
       a_.alpha[r] = a_.depth[r] = 0.f;
-      if (!walker.probed.count) continue;
-      harmonics(a_.rays.directions + 3 * r, int(a_.bands), &features_[walker.slot * 16]);
-      walkers.push_back(walker);
+      if (walker.probed.count) walkers.push_back(walker);
     }
+    for (size_t start = 0; start < walkers.size(); start += kTile) views(start);
     while (!walkers.empty()) {
       for (size_t start = 0; start < walkers.size();) start = wave(start);
       walkers.erase(std::remove_if(walkers.begin(), walkers.end(), [&](const Walker& w) { return ended(w); }),
@@ -83,6 +90,20 @@ class Renderer {
       return true;
     }
     return w.next == w.probed.count;
+  }
+
+  // What a tile's rays themselves give to the color network's first layer: once for all of their samples.
+  void views(size_t start) {
+    float *features = view_tile_.data(), *sums = features + 16 * kTile;
+    const i64 count = std::min(kTile, i64(walkers_.size() - start));
+    for (i64 n = 0; n < kTile; ++n) {
+      float values[16] = {};
+      if (n < count) harmonics(a_.rays.directions + 3 * walkers_[start + n].ray, int(a_.bands), values);
+      for (i64 d = 0; d < width_; ++d) features[d * kTile + n] = values[d];
+    }
+    multiply(view_weights_.data(), features, sums, a_.color_net.sizes[1], width_, Keep());
+    for (i64 n = 0; n < count; ++n)
+      for (i64 r = 0; r < view_rows_; ++r) views_[(start + n) * view_rows_ + r] = sums[r * kTile + n];
   }
 
   // The next samples of walkers from `start` on, as many as a chunk of tiles holds; returns the first that had to wait.
@@ -152,12 +173,12 @@ class Renderer {
       part[d] = at - float(cell[d]);
     }
     const float* corner = a_.warp + 4 * (cell[0] + nodes * (cell[1] + nodes * cell[2]));
-    float sum[4] = {};
+    v4 sum = {};
     for (int z = 0; z < 2; ++z)
       for (int y = 0; y < 2; ++y) {
         const float side = (z ? part[2] : 1.f - part[2]) * (y ? part[1] : 1.f - part[1]);
         const float* row = corner + 4 * nodes * (y + nodes * z);
-        for (int c = 0; c < 4; ++c) sum[c] += side * ((1.f - part[0]) * row[c] + part[0] * row[4 + c]);
+        sum += side * ((1.f - part[0]) * load<v4>(row) + part[0] * load<v4>(row + 4));
       }
     for (int d = 0; d < 3; ++d) x[d] = clamp01(x[d] + sum[d]);
   }
@@ -168,12 +189,9 @@ class Renderer {
     float* color_rows = sigma_rows + sigma_.row_count * kTile;
     sigma_.run(encoded, sigma_rows);
     float* raw = sigma_.output(sigma_rows);
-    float* features = raw + (1 + geometry_) * kTile;
-    for (i64 n = 0; n < kTile; ++n) {
-      const float* ray = &features_[walkers_[owner[n < filled ? n : 0]].slot * 16];
-      for (i64 d = 0; d < width_; ++d) features[d * kTile + n] = ray[d];
-    }
-    color_.run(raw + kTile, color_rows);
+    float* sums = view_tile_.data() + 16 * kTile;
+    collect_rows([&](i64 n) { return &views_[walkers_[owner[n < filled ? n : 0]].slot * view_rows_]; }, view_rows_, sums);
+    color_.run_from(raw + kTile, color_rows, From{sums});
     const float* rgb = color_.output(color_rows);
     for (i64 n = 0; n < kTile; n += W) {
       store(density_ + n, a_.density_scale * vsoftplus(loadf(raw + n) + a_.density_shift));
@@ -197,29 +215,85 @@ class Renderer {
   }
 
   const RenderArgs& a_;
-  const OccupiedBox& box_;
+  const Occupied& occupied_;
   const Net &sigma_, &color_;
-  const i64 encoded_rows_, geometry_, width_;
+  const i64 encoded_rows_, width_, view_rows_;
   std::vector<int16_t> pieces_;
-  std::vector<float> features_, soa_, encoded_, activations_;
+  std::vector<float> views_, view_tile_, view_weights_, soa_, encoded_, activations_;
   std::vector<Walker> walkers_;
   std::vector<size_t> owner_;
   alignas(64) float distances_[kChunk * kTile], deltas_[kChunk * kTile];
   alignas(64) float density_[kTile], opacity_[kTile], colors_[3 * kTile];
 };
 
+// Pixels of a picture in the order of their rounds: first every second one of every second row and the picture's edges,
+// then the middles of four of these, then what lies between two of each.
+int round_of(i64 x, i64 y, i64 columns, i64 rows) {
+  if (x == 0 || y == 0 || x == columns - 1 || y == rows - 1) return 0;
+  return x % 2 == 0 && y % 2 == 0 ? 0 : (x % 2 == y % 2 ? 1 : 2);
+}
+
+// Makes a pixel the mean of its four neighbors of earlier rounds, if these agree.
+bool interpolate(const RenderArgs& a, i64 ray, const i64* neighbors) {
+  float low[5], high[5], sum[5] = {};
+  for (int k = 0; k < 4; ++k) {
+    const i64 n = ray + neighbors[k];
+    const float value[5] = {a.rgb[3 * n], a.rgb[3 * n + 1], a.rgb[3 * n + 2], a.alpha[n], a.depth[n]};
+    for (int c = 0; c < 5; ++c) {
+      low[c] = k ? std::min(low[c], value[c]) : value[c];
+      high[c] = k ? std::max(high[c], value[c]) : value[c];
+      sum[c] += 0.25f * value[c];
+    }
+  }
+  bool agree = high[4] - low[4] <= a.agreement * high[4];
+  for (int c = 0; c < 4; ++c) agree &= high[c] - low[c] <= a.agreement;
+  if (!agree) return false;
+  for (int c = 0; c < 3; ++c) a.rgb[3 * ray + c] = sum[c];
+  a.alpha[ray] = sum[3];
+  a.depth[ray] = sum[4];
+  return true;
+}
+
+// The rays that a round has to follow; interpolates the others.
+std::vector<int32_t> rays_of(const RenderArgs& a, int round, std::vector<uint8_t>& done) {
+  const i64 columns = a.columns, rows = a.rays.rays / columns;
+  const i64 corners[4] = {-columns - 1, -columns + 1, columns - 1, columns + 1}, sides[4] = {-columns, -1, 1, columns};
+#pragma omp parallel for schedule(static)
+  for (i64 y = 0; y < rows; ++y)
+    for (i64 x = 0; x < columns; ++x)
+      done[y * columns + x] = round_of(x, y, columns, rows) != round ||
+                              (round && interpolate(a, y * columns + x, round == 1 ? corners : sides));
+  std::vector<int32_t> rays;
+  for (i64 r = 0; r < a.rays.rays; ++r)
+    if (!done[r]) rays.push_back(int32_t(r));
+  return rays;
+}
+
 }  // namespace
 
 HA_API void ha_render(const RenderArgs* args) {
   const RenderArgs& a = *args;
-  const Net sigma_net(a.sigma_net, false, a.bands * a.bands), color_net(a.color_net, false);
-  const OccupiedBox box(a.rays);
+  const i64 width = a.bands * a.bands;
+  const Net sigma_net(a.sigma_net, false), color_net(a.color_net, false, 0, width);
+  const Occupied occupied(a.rays);
+  const bool rounds = a.columns > 2 && a.agreement > 0;
+  std::vector<uint8_t> done(rounds ? a.rays.rays : 0);
+  std::vector<int32_t> rays;
+  for (int round = 0; round < (rounds ? 3 : 1); ++round) {
+    if (rounds) {
+      rays = rays_of(a, round, done);
+    } else {
+      rays.resize(a.rays.rays);
+      std::iota(rays.begin(), rays.end(), 0);
+    }
+    const i64 count = i64(rays.size());
 #pragma omp parallel
-  {
-    Renderer renderer(a, box, sigma_net, color_net);
+    {
+      Renderer renderer(a, occupied, sigma_net, color_net);
 #pragma omp for schedule(dynamic, 1)
-    for (i64 block = 0; block < ceil_div(a.rays.rays, kBlock); ++block)
-      renderer.block(block * kBlock, std::min(a.rays.rays, (block + 1) * kBlock));
+      for (i64 first = 0; first < count; first += kBlock)
+        renderer.block(&rays[first], std::min(kBlock, count - first));
+    }
   }
 }
 
