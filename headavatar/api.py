@@ -145,7 +145,7 @@ class OpenAvatar:
             return params
         handles = self.handles
         if isinstance(expression, Mapping):
-            values = {name: float(value) for name, value in expression.items()}
+            values = {name: _number(value) for name, value in expression.items()}
         else:
             vector = _vector(expression, len(handles.names), "expression")
             values = dict(zip(handles.names, vector.tolist(), strict=True))
@@ -180,6 +180,14 @@ def _vector(value: Vector, count: int, what: str) -> Array:
     if vector.shape != (count,) or not np.isfinite(vector).all():
         raise UsageError(f"{what} is not {count} numbers.", why=f"It has the shape {vector.shape}.")
     return vector
+
+
+def _number(value: object) -> float:
+    """A number, NaN for what is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _color(background: str | tuple[float, float, float]) -> tuple[float, float, float]:
