@@ -79,7 +79,8 @@ def test_what_cannot_be_is_said_as_on_the_command_line(anna: Workspace, tmp_path
         avatar.render({"jawOpn": 0.5})
     assert "jawOpen" in caught.value.fix
     wrong = [
-        {"expression": {"jawOpen": 1.5}}, {"expression": {"jawOpen": "wide"}}, {"expression": np.zeros(51)}, {"expression": np.full(52, np.nan)},
+        {"expression": {"jawOpen": 1.5}}, {"expression": {"jawOpen": "wide"}}, {"expression": np.zeros(51)},
+        {"expression": np.full(52, np.nan)},
         {"rotation": [0, 1]}, {"eyes": [0, 1, 2]}, {"frame": 36}, {"size": 5}, {"background": "mauve"},
         {"background": (1, 2)},
     ]  # fmt: skip
