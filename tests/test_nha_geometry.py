@@ -70,11 +70,11 @@ def test_no_identity_makes_the_hair(seed: int) -> None:
 
 
 def test_outlines_find_hair(seed: int) -> None:
-    made = displaced_heads.make(10, 96, seed % 20)
-    before, after = measured(made, fitted(made, geometry_steps=60, texture_steps=0, joint_steps=0))
+    made = displaced_heads.make(8, 80, seed % 40)
+    before, after = measured(made, fitted(made, geometry_steps=40, texture_steps=0, joint_steps=0))
     for name in ("hair, front half", "hair, back half"):
         assert after[name][0] < 0.6 * before[name][0], name
-    assert after["all"][0] < 0.6 * before["all"][0]
+    assert after["all"][0] < 0.7 * before["all"][0]
 
 
 @pytest.mark.slow
