@@ -2,7 +2,6 @@
 // Compiled without contraction, so that it finds the same edges as the reference.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "common.h"
@@ -32,41 +31,40 @@ inline double crossing(const float* a, const float* b, int axis, double line, do
   return a[axis] + (line - a[across]) * *slope;
 }
 
-inline double side(const float* a, const float* b, const float* p) {
+// Twice the signed area of a, b and p.
+template <class T>
+inline double side(const float* a, const float* b, const T* p) {
   return (double(b[0]) - a[0]) * (double(p[1]) - a[1]) - (double(b[1]) - a[1]) * (double(p[0]) - a[0]);
 }
 
-// The edge in which the surface of `face` ends within a pixel's width of `from` along the axis, where `other` is seen;
-// -1 where it does not end.
-i64 silhouette(const Mesh& mesh, i64 face, i64 other, int axis, double sign, double from, double line) {
-  const int across = 1 - axis;
+// The edge in which the surface of `face` ends on the way from its pixel's center to `to` along the axis, where `other`
+// is seen; -1 where it does not end. `line` is the row or column that is followed.
+i64 silhouette(const Mesh& mesh, i64 face, i64 other, int axis, bool backwards, const double* to, double line) {
   i64 entered = -1;
   for (int step = 0; step < kSteps; ++step) {
     const float* c[3];
     bool above[3];
     for (int k = 0; k < 3; ++k) {
       c[k] = mesh.corner(3 * face + k);
-      above[k] = c[k][across] > line;
+      above[k] = c[k][1 - axis] > line;
       if (!(c[k][2] > 0)) return -1;
     }
-    double best = -std::numeric_limits<double>::infinity();
-    i64 edge = -1;
-    for (int k = 0; k < 3; ++k) {
-      const int a = (k + 1) % 3, b = (k + 2) % 3;
-      if (above[a] == above[b] || 3 * face + k == entered) continue;
-      double slope;
-      const double along = sign * (crossing(c[a], c[b], axis, line, &slope) - from);
-      if (along > best) {
-        best = along;
-        edge = 3 * face + k;
-      }
+    // Of the two edges that cross the line it is left by the one that was not entered. Where it starts, the way in which
+    // the corners run says which: seen along the row, the edge ahead goes up if they run counter-clockwise.
+    const bool rising = (side(c[0], c[1], c[2]) > 0) == (backwards == (axis == 1));
+    int k = 0;
+    for (; k < 3; ++k) {
+      const bool from = above[(k + 1) % 3], up = above[(k + 2) % 3];
+      if (from != up && (entered < 0 ? up == rising : 3 * face + k != entered)) break;
     }
-    if (edge < 0 || !(best <= 1)) return -1;
-    const i64 twin = mesh.twins[edge];
-    if (twin == kBoundary) return edge;
+    if (k == 3) return -1;
+    const float *a = c[(k + 1) % 3], *b = c[(k + 2) % 3];
+    const double here = side(a, b, c[k]);
+    if (side(a, b, to) * here > 0) return -1;  // the other pixel's center lies before the edge
+    const i64 twin = mesh.twins[3 * face + k];
+    if (twin == kBoundary) return 3 * face + k;
     if (twin < 0 || twin / 3 == other) return -1;  // what the other pixel sees is the surface itself, further on
-    const float *a = mesh.start(edge), *b = mesh.end(edge);
-    if (side(a, b, mesh.corner(edge)) * side(a, b, mesh.corner(twin)) > 0) return edge;
+    if (here * side(a, b, mesh.corner(twin)) > 0) return 3 * face + k;
     entered = twin;
     face = twin / 3;
   }
@@ -83,8 +81,9 @@ inline void look(const Mesh& mesh, const int32_t* image, const float* depth, i64
   const bool backwards = second >= 0 && (first < 0 || depth[next] < depth[at]);
   const double pixel[2] = {x + 0.5, y + 0.5};
   const double line = pixel[1 - axis];
-  const i64 found = backwards ? silhouette(mesh, second, first, axis, -1, pixel[axis] + 1, line)
-                              : silhouette(mesh, first, second, axis, 1, pixel[axis], line);
+  const double next_pixel[2] = {pixel[0] + (axis == 0), pixel[1] + (axis == 1)};
+  const i64 found = backwards ? silhouette(mesh, second, first, axis, true, pixel, line)
+                              : silhouette(mesh, first, second, axis, false, next_pixel, line);
   if (found < 0) return;
   double slope;
   const double place = crossing(mesh.start(found), mesh.end(found), axis, line, &slope);

@@ -78,29 +78,34 @@ def _silhouettes(
     result = torch.full_like(face, -1)
     line = pixel[:, 1 - axis]
     # The nearer surface is at the pair's first pixel, or at its second and followed backwards.
-    sign = torch.where(backwards, -1.0, 1.0).to(pixel.dtype)
-    start = pixel[:, axis] + backwards
+    to = pixel.clone()
+    to[:, axis] += ~backwards
     active = torch.arange(len(face), device=face.device)
     entered = torch.full_like(face, -1)
     for _ in range(STEPS):
         if not len(active):
             break
-        f, b = face[active], frame[active]
-        corners = vertices[b[:, None], faces[f]]
+        f = face[active]
+        corners = vertices[frame[active, None], faces[f]]
         above = corners[:, :, 1 - axis] > line[active, None]
-        best = torch.full_like(sign[active], -torch.inf)
-        edge = torch.full_like(f, -1)
+        # Of the two edges that cross the line it is left by the one that was not entered. Where it starts, the way in
+        # which the corners run says which: seen along the row, the edge ahead goes up if they run counter-clockwise.
+        turns = _side(corners[:, 0], corners[:, 1], corners[:, 2]) > 0
+        rising = turns == (backwards[active] == (axis == 1))
+        edge, a, b, opposite = torch.full_like(f, -1), corners[:, 0], corners[:, 0], corners[:, 0]
         for k in range(3):
-            ends = torch.stack((faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]), -1)
-            along = sign[active] * (crossing(vertices, b, ends, pixel[active], axis)[0] - start[active])
-            further = (above[:, (k + 1) % 3] != above[:, (k + 2) % 3]) & (3 * f + k != entered[active]) & (along > best)
-            best, edge = torch.where(further, along, best), torch.where(further, 3 * f + k, edge)
-        alive = (edge >= 0) & (best <= 1) & (corners[..., 2] > 0).all(-1)
-        active, edge = active[alive], edge[alive]
+            start, end = (k + 1) % 3, (k + 2) % 3
+            leaves = torch.where(entered[active] < 0, above[:, end] == rising, 3 * f + k != entered[active])
+            leaves &= (above[:, start] != above[:, end]) & (edge < 0)
+            edge = torch.where(leaves, 3 * f + k, edge)
+            a, b, opposite = (
+                torch.where(leaves[:, None], corners[:, n], old) for n, old in ((start, a), (end, b), (k, opposite))
+            )
+        here = _side(a, b, opposite)
+        alive = (edge >= 0) & (_side(a, b, to[active]) * here <= 0) & (corners[..., 2] > 0).all(-1)
+        active, edge, a, b, here = active[alive], edge[alive], a[alive], b[alive], here[alive]
         twin = twins.flatten()[edge]
-        ends = vertices[frame[active, None], _ends(faces, edge), :2]
-        here = _side(ends, vertices[frame[active], faces.flatten()[edge], :2])
-        there = _side(ends, vertices[frame[active], faces.flatten()[twin.clamp_min(0)], :2])
+        there = _side(a, b, vertices[frame[active], faces.flatten()[twin.clamp_min(0)]])
         crosses = (twin >= 0) & (twin // 3 != other[active])  # else the other pixel sees the surface itself, further on
         ending = (twin == -1) | (crosses & (here * there > 0))
         result[active[ending]] = edge[ending]
@@ -110,7 +115,7 @@ def _silhouettes(
     return result
 
 
-def _side(ends: Tensor, point: Tensor) -> Tensor:
-    """Twice the signed area of edges (N, 2, 2) and points (N, 2)."""
-    along, to = ends[:, 1] - ends[:, 0], point - ends[:, 0]
+def _side(a: Tensor, b: Tensor, point: Tensor) -> Tensor:
+    """Twice the signed area of a, b and a point, each (N, 2 or more)."""
+    along, to = (b - a)[:, :2], point[:, :2] - a[:, :2]
     return along[:, 0] * to[:, 1] - along[:, 1] * to[:, 0]
