@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pygltflib
 import pytest
@@ -15,6 +16,7 @@ from small_fit import rendered
 import headavatar
 from headavatar import ops
 from headavatar.export import stage as export
+from headavatar.export.mesh_avatar import colors_at
 from headavatar.export.settings import ExportSettings
 from headavatar.fit import stage as fit
 from headavatar.fit.settings import FitSettings
@@ -73,9 +75,16 @@ def test_its_meshes_are_what_it_draws(fitted: Workspace) -> None:
     assert np.asarray(mesh.visual.material.image).std() > 1
     pixels, depth = clip.camera.project(np.asarray(mesh.vertices) + about["rest_translation_m"])
     placed = torch.from_numpy(np.concatenate([pixels, depth[:, None]], 1).astype(np.float32))
-    mask = ops.rasterize(placed, torch.from_numpy(np.asarray(mesh.faces)), clip.camera.height, clip.camera.width).mask
-    drawn = avatar.render(frame=frame).alpha > 0.5
-    assert (mask.numpy() & drawn).sum() / (mask.numpy() | drawn).sum() > 0.97
+    faces = torch.from_numpy(np.asarray(mesh.faces))
+    seen = ops.rasterize(placed, faces, clip.camera.height, clip.camera.width)
+    mask, drawn = seen.mask.numpy(), avatar.render(frame=frame)
+    assert (mask & (drawn.alpha > 0.5)).sum() / (mask | (drawn.alpha > 0.5)).sum() > 0.97
+    inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3))) > 0
+    uvs = ops.interpolate(torch.from_numpy(np.asarray(mesh.visual.uv, np.float32)), faces, seen)[
+        torch.from_numpy(inside)
+    ]
+    colors = colors_at(np.asarray(mesh.visual.material.image), uvs.numpy()) / 255
+    assert np.abs(colors - drawn.rgb[inside]).mean() < 0.02
     open_mouth = avatar.render({"jawOpen": float(avatar.handles.high[ARKIT_NAMES.index("jawOpen")])})
     assert np.abs(open_mouth.rgb - avatar.render({"jawOpen": 0.0}).rgb).max() > 0.02
 
