@@ -152,6 +152,12 @@ def _sampling() -> Callable[[], object]:
     return lambda: ops.sample_rays(origins, directions, near, near + 1.2, SAMPLES, low=LOW, high=-LOW, occupancy=ball)
 
 
+def _warp(frames: int) -> Callable[[], object]:
+    points, values = torch.rand(frames, 5700, 3) * 0.5 + 0.25, torch.randn(frames, 5700, 3)
+    learned = torch.randn(frames, 16**3 * ops.warping.CHANNELS)
+    return lambda: ops.spread(points, values, 32) + ops.refine(learned, 32)
+
+
 def _blend() -> Callable[[], object]:
     weights, tables = torch.rand(4, TABLES), torch.randn(TABLES, GRID.parameters)
     return lambda: ops.blend_tables(weights, tables)
@@ -234,6 +240,8 @@ CASES = (
          3 * _N * _FIELD_OPS),
     Case("compositing, forward + backward", "8192 rays x 8 samples", _composite, 4 * _N * 10, _N * 40),
     Case("ray sampling in an occupancy grid", "8192 rays, 64 probes, 8 samples", _sampling, 4 * _N * 6, RAYS * 64 * 12),
+    Case("displacements", "4 frames of 5.7k points, 32 nodes a side", lambda: _warp(4),
+         4 * 4 * (5700 * 6 + 16**3 * 4 + 3 * 32**3 * 4), 4 * (5700 * 64 + 2 * 32**3 * 24)),
     Case("blending tables", "16 tables of 0.45M into 4", _blend, 4 * _P * (TABLES + 4), 2 * 4 * TABLES * _P),
     Case("rank-one Adam, float32", "16 tables of 0.45M, 4 frames", lambda: _adam("float32"),
          4 * _P * (6 * TABLES + 4), TABLES * _P * 18),
