@@ -52,13 +52,17 @@ def sphere(rings: int) -> tuple[Tensor, Tensor]:
     return vertices + torch.tensor([0.0, 0.0, 0.8]), faces
 
 
+def _seen_sphere(rings: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A sphere's vertices in pixels and depth and in the world, and its faces."""
+    world, faces = sphere(rings)
+    return torch.cat((world[:, :2] / world[:, 2:] * (2.5 * size) + size / 2, world[:, 2:]), 1), world, faces.int()
+
+
 def _raster(size: int, backward: bool) -> Callable[[], object]:
-    world, faces = sphere(126)
-    pixels = world[:, :2] / world[:, 2:] * (2.5 * size) + size / 2
-    vertices = torch.cat((pixels, world[:, 2:]), 1).requires_grad_(backward)
+    vertices, _, faces = _seen_sphere(126, size)
+    vertices.requires_grad_(backward)
     attributes = torch.randn(len(vertices), 8, requires_grad=backward)
     weights = torch.randn(size, size, 8)
-    faces = faces.int()
 
     def call() -> None:
         fragments = ops.rasterize(vertices, faces, size, size)
@@ -67,6 +71,45 @@ def _raster(size: int, backward: bool) -> Callable[[], object]:
             ops.interpolate(attributes, faces, fragments).backward(weights)
 
     return call
+
+
+def _antialias(size: int) -> Callable[[], object]:
+    vertices, _, faces = _seen_sphere(143, size)
+    fragments = ops.rasterize(vertices, faces, size, size)
+    vertices.requires_grad_()
+    picture = torch.rand(size, size, 4, requires_grad=True)
+    weights = torch.randn(size, size, 4)
+
+    def call() -> None:
+        vertices.grad = picture.grad = None
+        ops.antialias(picture, fragments, vertices, faces).backward(weights)
+
+    return call
+
+
+def _sample_maps(places: int, side: int, channels: int) -> Callable[[], object]:
+    rows = int(places**0.5)
+    across = torch.linspace(0.1, 0.9, rows)  # as pixels of a face see them: neighbors beside each other
+    uv = torch.stack(torch.meshgrid(across, across, indexing="xy"), -1).reshape(-1, 2).requires_grad_()
+    maps = torch.randn(side, side, channels, requires_grad=True)
+    weights = torch.randn(len(uv), channels)
+
+    def call() -> None:
+        uv.grad = maps.grad = None
+        ops.sample_maps(maps, uv).backward(weights)
+
+    return call
+
+
+def _shade_baked(size: int, side: int, expressions: int, shadings: int) -> Callable[[], object]:
+    vertices, world, faces = _seen_sphere(143, size)
+    uvs = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 143)] * 2, indexing="xy"), -1).reshape(-1, 2)
+    maps = ops.pack_maps(
+        torch.rand(side, side, 3), 0.05 * torch.randn(expressions, side, side, 3),
+        0.05 * torch.randn(shadings, side, side, 3),
+    )  # fmt: skip
+    weights, axes = torch.rand(expressions), torch.randn(shadings, 3)
+    return lambda: ops.shade_baked(vertices, faces, uvs, faces, maps, weights, size, size, points=world, axes=axes)
 
 
 def _hash(backward: bool) -> Callable[[], object]:
@@ -233,6 +276,12 @@ CASES = (
     Case("mesh raster", "15.9k vertices, 512 x 512", lambda: _raster(512, False), 4 * 512 * 512 * 5, 0),
     Case("mesh raster + 8 attributes, forward + backward", "15.9k vertices, 512 x 512", lambda: _raster(512, True),
          4 * 512 * 512 * 26, 512 * 512 * 8 * 12),
+    Case("silhouette anti-aliasing, forward + backward", "40k faces, 4 channels, 256 x 256", lambda: _antialias(256),
+         4 * 256 * 256 * 20, 0),
+    Case("reading maps, forward + backward", "20k places, 32 channels, 256 x 256", lambda: _sample_maps(20000, 256, 32),
+         4 * (256 * 256 * 32 + 20000 * 32 * 4), 20000 * 32 * 24),
+    Case("baked picture", "40k faces, 16 + 4 maps of 256 x 256, 256 x 256", lambda: _shade_baked(256, 256, 16, 4),
+         29000 * 3 * 24 * 2 + 4 * 256 * 256 * 14, 29000 * 3 * 24 * 10),
     Case("network, forward + backward", "65k samples, 32-64-64-16", _mlp, 4 * _N * 96,
          3 * 2 * _N * (32 * 64 + 64 * 64 + 64 * 16)),
     Case("field and compositing, forward", "8192 rays x 8 samples", lambda: _field(False), 4 * _N * 8, _N * _FIELD_OPS),
