@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 from headavatar.errors import HeadAvatarError
 from headavatar.fit.checkpoints import Checkpoints
@@ -26,7 +25,7 @@ Row = dict[str, float | int]
 
 def fit(
     trainer: Trainer, checkpoints: Checkpoints, reporter: Reporter, look: Callable[[Avatar, int], dict[str, float]],
-    *, resume: bool,
+    *, resume: bool, rates: str = "",
 ) -> list[Row]:  # fmt: skip
     """Run a trainer to its end.
 
@@ -36,6 +35,7 @@ def fit(
         reporter: told about every step, with a row now and then.
         look: renders holdout frames of the avatar as it stands after some steps, and returns figures for the row.
         resume: go on from the last checkpoint, if there is one.
+        rates: options that set smaller step sizes, for the error of a fit that diverges.
     Returns:
         one row per look: step, loss, train_psnr, rays_per_s, seconds, and what `look` gave.
     """
@@ -54,7 +54,7 @@ def fit(
             if not math.isfinite(figures["loss"]):
                 raise HeadAvatarError(
                     f"The fit diverged at step {index}.", why="the loss is not a number",
-                    fix="use smaller step sizes: --set table_lr=5e-3 --set network_lr=1e-3",
+                    fix=f"use smaller step sizes: {rates}" if rates else "use smaller step sizes",
                 )  # fmt: skip
             recent.append(figures)
             task.advance(1, loss=round(figures["loss"], 4), psnr=round(figures["train_psnr"], 1))
@@ -85,11 +85,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
     )
-
-
-def smaller(settings: Any) -> Any | None:
-    """The same settings with half the rays a step, or None where there is nothing left to halve."""
-    from dataclasses import replace
-
-    rays = getattr(settings, "rays", 0)
-    return replace(settings, rays=rays // 2) if rays >= 1024 else None

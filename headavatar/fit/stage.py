@@ -36,7 +36,7 @@ def run(workspace: Workspace, settings: FitSettings, context: RunContext) -> dic
         figures of the fit, JSON-able.
     Raises:
         InputError: too few frames to train on.
-        OutOfMemory: also with few rays a step.
+        OutOfMemory: also at the smallest steps.
     """
     spec = get(settings.method)
     clip = load_clip(workspace, settings.split, settings.with_torso)
@@ -75,7 +75,7 @@ def run(workspace: Workspace, settings: FitSettings, context: RunContext) -> dic
 def _fit_within_memory(
     workspace: Workspace, clip: Clip, spec: MethodSpec, settings: FitSettings, context: RunContext
 ) -> tuple[Avatar, list[loop.Row], int]:
-    """Fit, with half the rays a step whenever memory runs out."""
+    """Fit, with half of what takes memory whenever it runs out."""
     method_settings = settings.method_settings
     while True:
         tag = repr(sorted(dataclasses.asdict(method_settings).items()))
@@ -86,20 +86,22 @@ def _fit_within_memory(
                 clip, method_settings, name=settings.name, head=head, seed=context.seed, device=context.device
             )
             look = HoldoutLook(workspace, clip, settings.name, settings.preview_frames)
-            rows = loop.fit(trainer, checkpoints, context.reporter, look, resume=context.resume)
+            rates = " ".join(f"--set {name}={getattr(method_settings, name) / 2:g}" for name in spec.rates)
+            rows = loop.fit(trainer, checkpoints, context.reporter, look, resume=context.resume, rates=rates)
             checkpoints.clear()
             return trainer.avatar(), rows, trainer.total_steps
         except (MemoryError, RuntimeError) as error:
             if not loop.is_out_of_memory(error):
                 raise
-            halved = loop.smaller(method_settings)
+            halved = spec.smaller(method_settings)
+            counted, _, words = spec.halved
             if halved is None:
                 raise OutOfMemory(
                     "The fit does not fit into memory.",
-                    why=f"also not with {method_settings.rays} rays a step: {error}",
-                    fix="use --preset fast, a smaller --size, or --set log2_table=13",
+                    why=f"also not with {getattr(method_settings, counted)} {words}: {error}",
+                    fix="use --preset fast or a smaller --size",
                 ) from error  # fmt: skip
-            context.reporter.warn(f"out of memory: trying again with {halved.rays} rays a step")
+            context.reporter.warn(f"out of memory: trying again with {getattr(halved, counted)} {words}")
             method_settings = halved
         gc.collect()
 

@@ -7,7 +7,7 @@ strings and imported when they are used. Methods take arrays and dataclasses, ne
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -40,6 +40,8 @@ class MethodSpec:
         source: the paper.
         version: raised whenever the same clip and settings would give another avatar.
         models: names of the pretrained networks that a fit uses under given settings.
+        halved: the setting that is halved while memory runs out, and its least value; what it counts, for messages.
+        rates: settings that are step sizes, for whom a fit diverges.
     """
 
     name: str
@@ -52,6 +54,14 @@ class MethodSpec:
     source: str = ""
     version: int = 1
     models: Callable[[Any], tuple[str, ...]] = lambda settings: ()
+    halved: tuple[str, int, str] = ("rays", 512, "rays a step")
+    rates: tuple[str, ...] = ()
+
+    def smaller(self, settings: Any) -> Any | None:
+        """The same settings with half of what takes memory, or None where there is nothing left to halve."""
+        name, least, _ = self.halved
+        half = getattr(settings, name, 0) // 2
+        return replace(settings, **{name: half}) if half >= least else None
 
     def resolve(self, preset: str = "balanced", overrides: Mapping[str, Any] | None = None) -> Any:
         """The settings of a preset with some fields changed.

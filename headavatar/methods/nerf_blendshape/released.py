@@ -32,8 +32,8 @@ from ... import ops
 from ...dialects.nerfblendshape import READER_AXES, READER_BOUND, READER_SCALE
 from ...errors import InputError, UsageError
 from ...scene import ARKIT_NAMES, Array
-from .avatar import NerfBlendshapeAvatar
 from ..conditioning import Conditioning
+from .avatar import NerfBlendshapeAvatar
 from .field import HARMONICS, Field
 from .rays import Cube
 

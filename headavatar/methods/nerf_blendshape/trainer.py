@@ -12,10 +12,10 @@ import torch
 from ... import ops
 from ...metrics.lpips import Lpips
 from ...scene import PARSING_CLASSES, Array, Clip
-from . import occupancy
 from ..adam import Adam
-from .avatar import NerfBlendshapeAvatar
 from ..conditioning import Conditioning
+from . import occupancy
+from .avatar import NerfBlendshapeAvatar
 from .density_grid import DensityGrid
 from .field import Field, Posed
 from .losses import Phase, phase_at, phases_of, rate_at

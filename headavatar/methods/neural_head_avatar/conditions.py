@@ -66,8 +66,10 @@ class Conditions:
     @staticmethod
     def from_state(state: dict[str, Any], expressive: bool, device: str) -> Conditions:
         """What `state` gave."""
-        parts = (torch.tensor(state[name], device=device) for name in ("mean", "deviation", "low", "high"))
-        return Conditions(*parts, expressive)
+        mean, deviation, low, high = (
+            torch.tensor(state[name], device=device) for name in ("mean", "deviation", "low", "high")
+        )
+        return Conditions(mean, deviation, low, high, expressive)
 
 
 @dataclass(frozen=True)

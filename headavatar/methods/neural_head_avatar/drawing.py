@@ -104,8 +104,13 @@ def paint(
         rgb (B, H, W, 3) and alpha (B, H, W), anti-aliased over outlines.
     """
     where = seen.fragments.mask
-    colors = texture.colors(layout.places(seen, where), prepared)
-    flat = background.expand(*where.shape, 3).reshape(-1, 3)
-    rgb = flat.index_put((torch.nonzero(where.reshape(-1))[:, 0],), torch.cat(colors)).reshape(*where.shape, 3)
-    both = seen.antialiased(torch.cat([rgb, where[..., None].to(rgb)], -1))
+    colors = torch.cat(texture.colors(layout.places(seen, where), prepared))
+    if colors.shape[1] == 4:
+        opacity = colors[:, 3:].clamp(0, 1)
+        colors = colors[:, :3] * opacity + background * (1 - opacity)
+    else:
+        opacity = torch.ones_like(colors[:, :1])
+    empty = torch.cat([background, background.new_zeros(1)]).expand(where.numel(), 4)
+    both = empty.index_put((torch.nonzero(where.reshape(-1))[:, 0],), torch.cat([colors, opacity], 1))
+    both = seen.antialiased(both.reshape(*where.shape, 4))
     return both[..., :3], both[..., 3]

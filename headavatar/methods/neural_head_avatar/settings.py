@@ -66,12 +66,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 SPEC = MethodSpec(
     name="neural-head-avatar",
     title="a mesh with hair, and a texture that expression and light change",
-    needs=("torch", "scipy"),
+    needs=("torch",),
     settings=NeuralHeadAvatarSettings,
     presets=PRESETS,
     trainer="headavatar.methods.neural_head_avatar.trainer:NeuralHeadAvatarTrainer",
     avatar="headavatar.methods.neural_head_avatar.avatar:NeuralHeadAvatar",
     models=lambda settings: (f"lpips_{settings.perceptual_network}",) if settings.perceptual_weight > 0 else (),
     version=1,
+    halved=("frames_per_step", 1, "frames a step"),
+    rates=("offset_lr", "volume_lr", "map_lr"),
     source="Grassal et al., Neural Head Avatars from Monocular RGB Videos, 2022",
 )

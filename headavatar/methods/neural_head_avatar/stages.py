@@ -56,12 +56,12 @@ def stages_of(settings: Any) -> tuple[Stage, ...]:
         "silhouette": s.silhouette_weight, "smooth": s.smooth_weight, "edge": s.edge_weight,
         "surface": s.surface_weight, "flip": s.flip_weight, "normal": s.normal_weight, "landmark": s.landmark_weight,
     }  # fmt: skip
-    still = dict.fromkeys(mesh, 0.0)
+    painted = dict.fromkeys(mesh, 0.0) | {"silhouette": s.silhouette_weight}
     joint = s.joint_share * s.offset_lr
     stages = (
         # one shape for all poses first: what pose may change would explain each outline by itself
         Stage("geometry", s.geometry_steps, s.offset_lr, s.volume_lr, 0.0, 0.0, 0.0, 0.0, 0.0, **mesh),
-        Stage("texture", s.texture_steps, 0.0, 0.0, 0.0, s.map_lr, s.network_lr, 1.0, 0.0, **still),
+        Stage("texture", s.texture_steps, 0.0, 0.0, 0.0, s.map_lr, s.network_lr, 1.0, 0.0, **painted),
         Stage(
             "joint", s.joint_steps, joint, s.joint_share * s.volume_lr, s.turning_lr, s.map_lr * s.joint_rate,
             s.network_lr * s.joint_rate, 1.0, s.perceptual_weight, **mesh,

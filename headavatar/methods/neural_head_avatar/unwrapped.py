@@ -16,6 +16,40 @@ from .stack import Stack
 from .texture import Places, Texture
 
 
+class Texels:
+    """The texels of a square texture that the head uses.
+
+    Args:
+        layout: of the head.
+        size: S, edge of the texture.
+    """
+
+    def __init__(self, layout: Layout, size: int) -> None:
+        uvs = layout.uvs
+        flat = torch.stack([uvs[:, 0] * size, (1 - uvs[:, 1]) * size, torch.ones_like(uvs[:, 0])], 1)
+        self._layout, self._seen = layout, ops.rasterize(flat, layout.uv_faces, size, size)
+        self.where = self._seen.mask
+
+    def places(self, normals: Tensor) -> Places:
+        """What a texture needs to know of the N texels in use.
+
+        Args:
+            normals: (V, 3) unit, camera space, of one frame.
+        """
+        layout, seen, where = self._layout, self._seen, self.where
+        facing = torch.nn.functional.normalize(ops.interpolate(normals, layout.faces, seen)[where], dim=-1, eps=1e-12)
+        return Places(
+            ops.interpolate(layout.uvs, layout.uv_faces, seen)[where],
+            ops.interpolate(layout.coordinates, layout.faces, seen)[where], facing,
+            layout.in_mouth[seen.face_index[where].long()],
+        )  # fmt: skip
+
+    def nearest(self) -> tuple[Array, Array]:
+        """(S, S) rows and columns of the used texel nearest to each."""
+        _, (rows, columns) = distance_transform_edt(~self.where.cpu().numpy(), return_indices=True)
+        return rows, columns
+
+
 @torch.no_grad()
 def unwrapped(layout: Layout, look: Texture | Stack, prepared: Any, normals: Tensor, size: int) -> Array:
     """The colors of one frame in the UV layout.
@@ -29,16 +63,7 @@ def unwrapped(layout: Layout, look: Texture | Stack, prepared: Any, normals: Ten
     Returns:
         (S, S, 3) uint8, row 0 at v = 1; texels without a face carry the nearest one's color, so that no seam shows.
     """
-    flat = torch.stack([layout.uvs[:, 0] * size, (1 - layout.uvs[:, 1]) * size, torch.ones_like(layout.uvs[:, 0])], 1)
-    seen = ops.rasterize(flat, layout.uv_faces, size, size)
-    where = seen.mask
-    facing = torch.nn.functional.normalize(ops.interpolate(normals, layout.faces, seen)[where], dim=-1, eps=1e-12)
-    places = Places(
-        ops.interpolate(layout.uvs, layout.uv_faces, seen)[where],
-        ops.interpolate(layout.coordinates, layout.faces, seen)[where], facing,
-        layout.in_mouth[seen.face_index[where].long()],
-    )  # fmt: skip
+    texels = Texels(layout, size)
     picture = torch.zeros(size, size, 3, device=normals.device)
-    picture[where] = look.colors([places], prepared)[0].clamp(0, 1)
-    _, nearest = distance_transform_edt(~where.cpu().numpy(), return_indices=True)
-    return np.asarray(np.round(255 * picture.cpu().numpy()[tuple(nearest)]), np.uint8)
+    picture[texels.where] = look.colors([texels.places(normals)], prepared)[0][:, :3].clamp(0, 1)
+    return np.asarray(np.round(255 * picture.cpu().numpy()[texels.nearest()]), np.uint8)
