@@ -88,7 +88,8 @@ class NerfBlendshapeAvatar:
         posed = self._posed(params)
         frames = RayFrames.of(params, camera, self.cube, str(device))
         height, width = camera.height, camera.width
-        rgb = torch.tensor(background, dtype=torch.float32, device=device).expand(height, width, 3).clone()
+        behind = torch.tensor(background, dtype=torch.float32, device=device)
+        rgb = behind.expand(height, width, 3).clone()
         alpha, depth = torch.zeros(height, width, device=device), torch.zeros(height, width, device=device)
         x0, y0, x1, y1 = self._in_sight(params, camera)
         rows = max(1, CHUNK // max(x1 - x0, 1))
@@ -101,7 +102,7 @@ class NerfBlendshapeAvatar:
                 columns=x1 - x0,
             )  # fmt: skip
             opacity, distance = seen.alpha.reshape(length.shape), seen.depth.reshape(length.shape)
-            rgb[part] = seen.rgb.reshape(*length.shape, 3).add_((1 - opacity)[..., None] * rgb[part]).clamp_(0, 1)
+            rgb[part] = torch.addcmul(seen.rgb.reshape(*length.shape, 3), (1 - opacity)[..., None], behind).clamp_(0, 1)
             alpha[part] = opacity
             # Along the ray in cube units → along the camera's z in metres.
             in_metres = distance / opacity.clamp_min(1e-6) * self.cube.side / length
