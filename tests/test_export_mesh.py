@@ -18,6 +18,7 @@ from headavatar.export.settings import STAGE, ExportSettings
 from headavatar.export.stage import run
 from headavatar.methods.base import HasMesh
 from headavatar.progress import RunContext
+from headavatar.render.neutral import rest_of
 from headavatar.scene import ARKIT_NAMES, Array
 from headavatar.workspace import Workspace, load_params
 
@@ -54,7 +55,7 @@ def test_the_glb_is_the_avatars_own_mesh_and_texture(fitted: Workspace) -> None:
     blob = file.binary_blob()
     assert blob is not None
     stored = cv2.imdecode(np.frombuffer(blob, np.uint8)[view.byteOffset :][: view.byteLength], cv2.IMREAD_COLOR)
-    np.testing.assert_array_equal(stored[..., ::-1], avatar.texture())
+    np.testing.assert_array_equal(stored[..., ::-1], avatar.texture(rest_of(load_params(fitted))))
     outputs = {file.nodes[c.target.node].name for c in file.animations[0].channels}
     assert outputs == {"head_mesh", "root", "neck", "jaw", "eye_left", "eye_right"}
     assert "plaster.glb" in fitted.path("exports/glb/README.txt").read_text()

@@ -33,13 +33,15 @@ class Posed:
 
     Attributes:
         name: of its file, without suffix.
-        params: one frame (T = 1).
+        params: one frame (T = 1), of the shape.
+        seen: one frame, of the colors.
         moved: whether it is turned and shifted as these say; else it stands in head space, the neck unturned.
         about: what mesh.json says of it.
     """
 
     name: str
     params: HeadParams
+    seen: HeadParams
     moved: bool
     about: dict[str, Any]
 
@@ -54,8 +56,8 @@ def of_frames(params: HeadParams, frames: Iterable[int], rest_translation: Array
     """
     for frame in frames:
         shown = params[frame]
-        shown = replace(shown, translation=shown.translation - np.asarray(rest_translation, np.float32))
-        yield Posed(f"frame_{frame:06d}", shown, True, {"frame": frame})
+        moved = replace(shown, translation=shown.translation - np.asarray(rest_translation, np.float32))
+        yield Posed(f"frame_{frame:06d}", moved, shown, True, {"frame": frame})
 
 
 def write(
@@ -76,18 +78,18 @@ def write(
     source, uv_index, split_faces = split_corners(head)
     faces, uvs = head.faces.cpu().numpy(), head.uvs.cpu().numpy()
     for posed in wanted:
-        shape = avatar.mesh(posed.params) if posed.moved else head
+        shape = avatar.mesh(posed.seen) if posed.moved else head
         vertices = vertices_of(shape, avatar.identity, posed.params, moved=posed.moved)
         file = folder / f"{posed.name}.{kind}"
         if kind == "obj":
-            uv_faces, png = head.uv_faces.cpu().numpy(), texture_png(avatar, posed.params)
+            uv_faces, png = head.uv_faces.cpu().numpy(), texture_png(avatar, posed.seen)
             write_obj(
                 folder, posed.name, vertices, uvs, faces, uv_faces, png, material=posed.name, texture=posed.name
             )  # fmt: skip
             count = len(vertices)
         else:
             mesh = trimesh.Trimesh(
-                vertices[source], split_faces, vertex_colors=colors_at(avatar.texture(posed.params), uvs[uv_index]),
+                vertices[source], split_faces, vertex_colors=colors_at(avatar.texture(posed.seen), uvs[uv_index]),
                 vertex_normals=vertex_normals(vertices.astype(np.float64), faces)[source], process=False,
             )  # fmt: skip
             file.write_bytes(export_ply(mesh, vertex_normal=True))
@@ -103,7 +105,8 @@ def vertices_of(head: HeadModel, identity: Array, params: HeadParams, *, moved: 
     Args:
         head: the model.
         identity: (S,).
-        params: one frame (T = 1).
+        params: one frame (T = 1), of the shape.
+        seen: one frame, of the colors.
         moved: in world space; else in head space with the neck unturned.
     Returns:
         (V, 3) float32 metres.
@@ -120,8 +123,8 @@ def vertices_of(head: HeadModel, identity: Array, params: HeadParams, *, moved: 
     return np.asarray(shown[0].cpu().numpy())
 
 
-def texture_png(avatar: HasMesh, params: HeadParams | None = None) -> bytes:
-    """An avatar's texture as a PNG file, in one frame (T = 1) or at rest."""
+def texture_png(avatar: HasMesh, params: HeadParams) -> bytes:
+    """An avatar's texture as a PNG file, in one frame (T = 1)."""
     picture = np.ascontiguousarray(avatar.texture(params)[..., ::-1])
     return bytes(cv2.imencode(".png", picture)[1])
 

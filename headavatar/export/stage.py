@@ -17,7 +17,7 @@ from headavatar.export.settings import ExportSettings
 from headavatar.methods.base import HasMesh
 from headavatar.progress import RunContext
 from headavatar.render.avatars import background_plate, draw, open_avatar
-from headavatar.render.neutral import neutral_frame
+from headavatar.render.neutral import neutral_frame, rest_of
 from headavatar.render.sequences import frame_range
 from headavatar.render.stage import clip_fps, counted, sized, write_video
 from headavatar.scene import Array, Clip
@@ -70,7 +70,7 @@ def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) ->
         if isinstance(opened.avatar, HasMesh):
             name, of = opened.name, {"avatar": opened.name, "method": opened.avatar.method}
             model, identity = opened.avatar.mesh().cpu(), opened.avatar.identity
-            texture = texture_png(opened.avatar)
+            texture = texture_png(opened.avatar, rest_of(clip.params))  # no training showed a face of all zeros
         else:
             context.reporter.warn(f"{opened.name} is no mesh: the GLB shows the tracked head")
     mesh = morph_mesh(model, identity)

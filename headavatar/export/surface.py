@@ -101,9 +101,9 @@ def _of_mesh(workspace: Workspace, settings: ExportSettings, context: RunContext
         about["rest_translation_m"] = origin.tolist()
     else:
         handles = _handles_of(avatar.mesh())
-        rest = HeadParams.neutral(1, avatar.identity, len(handles.names))
+        rest, usual = HeadParams.neutral(1, avatar.identity, len(handles.names)), rest_of(clip.params)
         wanted = [
-            Posed(name, handles.put(rest, values), False, {"expression": values})
+            Posed(name, handles.put(rest, values), handles.put(usual, values), False, {"expression": values})
             for name, values in poses(handles, settings.expression, settings.all_expressions).items()
         ]
     with workspace.replace_dir(rel) as folder, context.reporter.task("mesh", len(wanted)) as task:
