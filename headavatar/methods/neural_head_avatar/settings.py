@@ -53,6 +53,7 @@ class NeuralHeadAvatarSettings:
     normal_weight: float = option(0.0, "Weight of the Laplacians of normal maps.")
     landmark_weight: float = option(1.0, "Weight of lids' and lips' distance from their landmarks.")
     perceptual_weight: float = option(0.1, "Weight of LPIPS on patches; 0 leaves it out.")
+    perceptual_from: float = option(0.5, "Share of the joint stage after which LPIPS joins.")
     perceptual_network: str = option("alex", "Network of that LPIPS.", choices=("alex", "vgg"))
     patch: int = option(128, "Edge of a patch, pixels.")
 

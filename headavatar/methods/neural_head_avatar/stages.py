@@ -13,6 +13,7 @@ class Stage:
     Attributes:
         name: "geometry", "texture" or "joint".
         steps: how many.
+        falls: what step sizes are multiplied with at its start and at its end.
         offset_lr, volume_lr, turning_lr: step sizes of the offsets, of hair's volume, and of what neck and pose change.
         map_lr, network_lr: step sizes of the texture's maps and its networks; 0 holds still.
         color: weight of |color - truth|.
@@ -25,6 +26,7 @@ class Stage:
 
     name: str
     steps: int
+    falls: tuple[float, float]
     offset_lr: float
     volume_lr: float
     turning_lr: float
@@ -57,17 +59,24 @@ def stages_of(settings: Any) -> tuple[Stage, ...]:
         "surface": s.surface_weight, "flip": s.flip_weight, "normal": s.normal_weight, "landmark": s.landmark_weight,
     }  # fmt: skip
     painted = dict.fromkeys(mesh, 0.0) | {"silhouette": s.silhouette_weight}
-    joint = s.joint_share * s.offset_lr
+    whole = (1.0, s.final_lr)
+    half, middle = round(s.joint_steps * s.perceptual_from), s.final_lr**s.perceptual_from
+    share, rate = s.joint_share, s.joint_rate
+    moving = (share * s.offset_lr, share * s.volume_lr, s.turning_lr, s.map_lr * rate, s.network_lr * rate, 1.0)
     stages = (
         # one shape for all poses first: what pose may change would explain each outline by itself
-        Stage("geometry", s.geometry_steps, s.offset_lr, s.volume_lr, 0.0, 0.0, 0.0, 0.0, 0.0, **mesh),
-        Stage("texture", s.texture_steps, 0.0, 0.0, 0.0, s.map_lr, s.network_lr, 1.0, 0.0, **painted),
-        Stage(
-            "joint", s.joint_steps, joint, s.joint_share * s.volume_lr, s.turning_lr, s.map_lr * s.joint_rate,
-            s.network_lr * s.joint_rate, 1.0, s.perceptual_weight, **mesh,
-        ),
-    )  # fmt: skip
+        Stage("geometry", s.geometry_steps, whole, s.offset_lr, s.volume_lr, 0.0, 0.0, 0.0, 0.0, 0.0, **mesh),
+        Stage("texture", s.texture_steps, whole, 0.0, 0.0, 0.0, s.map_lr, s.network_lr, 1.0, 0.0, **painted),
+        Stage("joint", half, (1.0, middle), *moving, 0.0, **mesh),
+        Stage("joint", s.joint_steps - half, (middle, s.final_lr), *moving, s.perceptual_weight, **mesh),
+    )
     return tuple(stage for stage in stages if stage.steps > 0)
+
+
+def rate_at(stage: Stage, progress: float) -> float:
+    """What a stage's step sizes are multiplied with after a share of its steps: falling evenly in the logarithm."""
+    start, end = stage.falls
+    return start * (end / start) ** progress
 
 
 def stage_at(stages: tuple[Stage, ...], index: int) -> tuple[Stage, float]:

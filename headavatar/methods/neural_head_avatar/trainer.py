@@ -24,7 +24,7 @@ from .learners import learner_of
 from .regularizers import edge_energy, flip_energy, laplacian_energy, region_weights, surface_energy
 from .settings import NeuralHeadAvatarSettings
 from .smoothing import edges_of
-from .stages import Stage, stage_at, stages_of
+from .stages import Stage, rate_at, stage_at, stages_of
 
 REGIONS = ("mouth", "face", "eyes", "head")
 """What patches lie about, one after the other."""
@@ -122,7 +122,7 @@ class NeuralHeadAvatarTrainer:
             loss = loss + self._mesh(stage, seen, world, frames)
         loss.backward()
 
-        falling = self.settings.final_lr**progress
+        falling = rate_at(stage, progress)
         rates = {"offsets": stage.offset_lr, "volume": stage.volume_lr, "turning": stage.turning_lr}
         for name, optimizer in self.optimizers.items():
             if rates[name] > 0:
