@@ -67,6 +67,36 @@ def scene(generator, size):
     return torch.cat([v for v, _ in parts]), torch.cat([f + s for (_, f), s in zip(parts, starts, strict=True)])
 
 
+def test_what_is_seen_follows_finite_differences_at_edges_and_slivers(generator):
+    """Barycentric coordinates, depth and attributes of every pixel whose face a step leaves alone."""
+    vertices, faces = scene(generator, 24)
+    fixed = ops.rasterize(vertices, faces, 24, 24, layers=2).face_index
+    attributes = torch.randn(len(vertices), 2, generator=generator, dtype=torch.float64)
+    weights = torch.randn(2, 24, 24, 6, generator=generator, dtype=torch.float64)
+    still = torch.ones_like(fixed, dtype=torch.bool)
+
+    def seen(v, a):
+        fragments = ops.rasterize(v, faces, 24, 24, layers=2)
+        values = torch.cat((fragments.bary, fragments.depth[..., None], ops.interpolate(a, faces, fragments)), -1)
+        return values * weights, fragments.face_index == fixed
+
+    towards = torch.randn(vertices.shape, generator=generator, dtype=torch.float64)
+    along = torch.randn(attributes.shape, generator=generator, dtype=torch.float64)
+    step = 1e-7
+    (before, same), (after, too) = (seen(vertices + s * towards, attributes + s * along) for s in (-step, step))
+    still &= same & too & (fixed >= 0)
+    measured = (after - before).sum(-1) / (2 * step)
+    here = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    values, _ = seen(vertices + here * towards, attributes + here * along)
+    picked = still.nonzero()[torch.randperm(int(still.sum()), generator=generator)[:60]]
+    assert len(picked) == 60 and float(still[fixed >= 0].float().mean()) > 0.98
+    for layer, row, column in picked.tolist():
+        (expected,) = torch.autograd.grad(values[layer, row, column].sum(), here, retain_graph=True)
+        size = max(1.0, float(values[layer, row, column].detach().abs().sum()), abs(float(expected)))
+        # A sliver's coordinates change as the square of its thinness in the step's second order.
+        assert abs(float(measured[layer, row, column]) - float(expected)) < 1e-3 * size
+
+
 @needs_native
 def test_values_and_gradients_agree(generator):
     scenes = [scene(generator, 48) for _ in range(2)]

@@ -64,11 +64,13 @@ def training_step(levels: int, features: int, hidden: int, layers: int, geometry
     (picture.rgb.sum() + picture.alpha.sum()).backward()
     for moments in ("float32", "bfloat16"):
         ops.RankOneAdam(tables, lr=0.01, moments=moments).step([(torch.rand(3), blended.grad[b]) for b in range(2)])
+    corners = torch.tensor([[1.0, 1.0, 1.0], [9.0, 1.0, 1.0], [1.0, 9.0, 1.0]])
+    ops.rasterize(corners, torch.tensor([[0, 1, 2]]), 10, 10)
 
 
 KERNELS = {
     "grid_forward", "grid_backward_table", "grid_backward_points", "blend", "adam", "probe", "place", "composite",
-    "composite_backward", "net_forward", "net_backward", "net_weights",
+    "composite_backward", "draw", "net_forward", "net_backward", "net_weights",
 }  # fmt: skip
 SHARED_MEMORY = 99 << 10
 """Bytes that a program may have on the smallest of these cards (compute capability 8.6)."""

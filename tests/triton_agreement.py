@@ -356,3 +356,22 @@ def test_networks_that_tinycudann_is_not_compiled_for_are_left_to_triton(generat
     assert not tcnn.takes(matrices(generator, 24, 48, 16)) and not tcnn.takes(matrices(generator, 24, 16))
     assert not tcnn.takes(matrices(generator, 24, 64, 32, 16))
     assert network.shape_of(matrices(generator, 24, 48, 16)) is not None
+
+
+@pytest.mark.parametrize("cull", [False, True])
+def test_mesh_raster(generator, cull):
+    points = (torch.rand(40, 3, generator=generator) - 0.5) * torch.tensor([2.0, 2.0, 3.0])
+    points[:, 2] += 1.2  # in front, behind, and through the camera's plane
+    vertices = torch.cat((points[:, :2] / points[:, 2:] * 16 + 12, points[:, 2:]), 1).to(DEVICE)
+    faces = torch.randint(0, 40, (25, 3), generator=generator).to(DEVICE)
+    found = []
+    for name in ("triton", "reference"):
+        with ops.backend.use(name):
+            leaf = vertices.clone().requires_grad_()
+            fragments = ops.rasterize(leaf, faces, 20, 24, cull=cull)
+            fragments.depth.sum().backward()
+            found.append((fragments, leaf.grad))
+    (mine, gradient), (theirs, expected) = found
+    assert int(theirs.mask.sum()) > 10
+    assert torch.equal(mine.face_index, theirs.face_index)
+    close(gradient, expected)

@@ -3,14 +3,19 @@
 A call picks its backend in `ops.backend`: "native" (C++/OpenMP, CPU float32) where the library was built, else
 "reference" (plain torch, any device and dtype). The reference is the oracle that tests hold the others against.
 Force one with `with ops.backend.use("reference"):` or `HEADAVATAR_OPS=reference`. On CUDA float32 tensors the field's
-calls run on "triton", our own kernels, or on "tinycudann", the same with its networks, where these import; rasterising
-runs on the reference there. Nothing has been run on a GPU yet: the Triton kernels are tested in its interpreter.
+calls run on "triton", our own kernels, or on "tinycudann", the same with its networks, where these import. Which
+faces a picture sees is found by pytorch3d there, or by our kernel; the rest of drawing meshes runs on the reference.
+Nothing has been run on a GPU yet: the Triton kernels are tested in its interpreter.
 
 Rasterise a mesh and interpolate over it (gradients to vertex positions pass through `bary` and `depth`)::
 
     fragments = rasterize(vertices_px, faces, height, width)      # (V, 3) or (B, V, 3): x_px, y_px, camera z in metres
     picture = interpolate(attributes, faces, fragments)           # (V, C) or (B, V, C) -> (B, H, W, C)
     picture = antialias(picture, fragments, vertices_px, faces)   # silhouettes, with gradients to vertices_px
+    features = sample_maps(maps, uv)                              # (H, W, C), (N, 2) -> (N, C)
+    behind = rasterize(vertices_px, faces, height, width, layers=2)  # the K nearest faces: (B, K, H, W)
+
+Colors that were baked into maps are drawn in one call, `shade_baked`, from what `pack_maps` lays out.
 
 A blended hash grid and its field, B frames in one call; x[frame_offsets[b]:frame_offsets[b + 1]] are those of frame b::
 

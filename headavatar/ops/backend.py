@@ -120,6 +120,13 @@ def is_triton(*tensors: torch.Tensor) -> bool:
     return current(device) in ("triton", "tinycudann")
 
 
+def is_pytorch3d(vertices: torch.Tensor) -> bool:
+    """Whether pytorch3d draws meshes: where it imports, on CUDA float32 tensors, unless a backend is forced."""
+    if vertices.device.type != "cuda" or vertices.dtype != torch.float32 or _requested() is not None:
+        return False
+    return not available.missing("pytorch3d")
+
+
 @dataclass(frozen=True)
 class Part:
     """One thing that kernels can run on, as `doctor` shows it.
@@ -186,7 +193,8 @@ _LIBRARIES = {
 
 _CALLED = {
     "tinycudann": ("the field's networks, in half precision", ("tinycudann",)),
-    "triton": ("our own kernels of the radiance field", ("triton", "tinycudann")),
+    "triton": ("our own kernels of the radiance field and the mesh", ("triton", "tinycudann")),
+    "pytorch3d": ("which face a pixel sees, unless a backend is forced", ("triton", "tinycudann", "reference")),
 }
 """Of the libraries that calls go to: what runs on them, and under which backends."""
 
@@ -200,6 +208,6 @@ def _library(name: str, command: str, there: str) -> Part:
     if name not in _CALLED:
         return Part(name, True, False, f"{version}; not called by this version")
     what, backends = _CALLED[name]
-    used = there in backends
+    used = there in backends and not (name == "pytorch3d" and _requested())
     idle = "" if used else "; of use with an NVIDIA card only" if not there else f"; not called: {there} is used"
     return Part(name, True, used, f"{version}; {what}{idle}, {UNTRIED}")

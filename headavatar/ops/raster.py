@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from headavatar.ops import backend
+from headavatar.ops.cuda import raster as cuda
 from headavatar.ops.native import raster as native
 from headavatar.ops.reference import raster as reference
 
@@ -73,7 +74,7 @@ def rasterize(
         face_index, bary, depth = native.rasterize(batch, faces, height, width, count, near, cull)
     else:
         with torch.no_grad():
-            images = [reference.visible_faces(v, faces, height, width, count, near, cull) for v in batch.detach()]
+            images = _visible_faces(batch.detach(), faces, height, width, count, near, cull)
         shaded = [reference.barycentrics(v, faces, image) for v, image in zip(batch, images, strict=True)]
         face_index = torch.stack(images)
         bary, depth = (torch.stack(part) for part in zip(*shaded, strict=True))
@@ -82,6 +83,17 @@ def rasterize(
     if vertices.ndim == 2:
         face_index, bary, depth = face_index[0], bary[0], depth[0]
     return Fragments(face_index, bary, depth)
+
+
+def _visible_faces(
+    batch: Tensor, faces: Tensor, height: int, width: int, layers: int, near: float, cull: bool
+) -> list[Tensor]:
+    """(K, H, W) the nearest faces of each frame, found on the card where that is where the vertices are."""
+    if backend.is_pytorch3d(batch) and not cull and bool((batch[..., 2] > near).all()):
+        return list(cuda.visible_faces_by_pytorch3d(batch, faces, height, width, layers))
+    if layers == 1 and backend.is_triton(batch, faces):
+        return [cuda.visible_faces(v, faces, height, width, near, cull) for v in batch]
+    return [reference.visible_faces(v, faces, height, width, layers, near, cull) for v in batch]
 
 
 def interpolate(attributes: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:

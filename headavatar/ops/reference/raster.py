@@ -9,10 +9,48 @@ double precision, so that faces that meet at an edge or a corner agree on whose 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 _CANDIDATES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Faces that may cover pixels' centres.
+
+    Attributes:
+        index: (N,) which faces.
+        edges: (N, 3, 3), scale: (N, 3), determinant: (N,) double: edge functions in the picture's plane, turned so that
+            the inside is positive, their factors and the determinants, without signs.
+        x0, y0, columns, area: (N,) the first pixel of each one's box, its width and how many pixels it has.
+    """
+
+    index: Tensor
+    edges: Tensor
+    scale: Tensor
+    determinant: Tensor
+    x0: Tensor
+    y0: Tensor
+    columns: Tensor
+    area: Tensor
+
+
+def candidates(vertices: Tensor, faces: Tensor, height: int, width: int, near: float, cull: bool) -> Candidates:
+    """The faces that are worth looking at; arguments as of `visible_faces`."""
+    edges, scale, determinant = _edge_functions(vertices[faces].double())
+    x0, x1, y0, y1 = _boxes(vertices[faces].double(), height, width, near)
+    keep = (x1 >= x0) & (y1 >= y0) & torch.isfinite(edges).all(-1).all(-1) & torch.isfinite(determinant)
+    keep &= (determinant < 0) if cull else (determinant != 0)
+    index = keep.nonzero()[:, 0]
+    sign = determinant[index].sign()[:, None] * scale[index].sign()
+    columns = x1[index] - x0[index] + 1
+    return Candidates(
+        index, edges[index] * sign[..., None], scale[index].abs(), determinant[index].abs(), x0[index], y0[index],
+        columns, columns * (y1[index] - y0[index] + 1),
+    )  # fmt: skip
 
 
 def visible_faces(
@@ -31,18 +69,10 @@ def visible_faces(
         (K, H, W) int32 face indices, nearest first, -1 where there is none.
     """
     images = torch.full((layers, height * width), -1, dtype=torch.int32, device=vertices.device)
-    edges, scale, determinant = _edge_functions(vertices[faces].double())
-    x0, x1, y0, y1 = _boxes(vertices[faces].double(), height, width, near)
-    keep = (x1 >= x0) & (y1 >= y0) & torch.isfinite(edges).all(-1).all(-1) & torch.isfinite(determinant)
-    keep &= (determinant < 0) if cull else (determinant != 0)
-    index = keep.nonzero()[:, 0]
+    drawn = candidates(vertices, faces, height, width, near, cull)
+    index, area = drawn.index, drawn.area
     if len(index) == 0:
         return images.view(layers, height, width)
-    sign = determinant[index].sign()[:, None] * scale[index].sign()
-    edges, scale, determinant = edges[index] * sign[..., None], scale[index].abs(), determinant[index].abs()
-    x0, x1, y0, y1 = x0[index], x1[index], y0[index], y1[index]
-    columns = x1 - x0 + 1
-    area = columns * (y1 - y0 + 1)
     total = area.cumsum(0)
     steps = torch.arange(0, int(total[-1]) + _CANDIDATES, _CANDIDATES, device=vertices.device)
     cuts = torch.searchsorted(total, steps, right=True).unique_consecutive().tolist()
@@ -51,7 +81,7 @@ def visible_faces(
         nearest = torch.full_like(depth_before, torch.inf)
         for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
             part = slice(start, stop)
-            face, pixel, depth = _covered(part, area, columns, x0, y0, edges, scale, determinant, width, near)
+            face, pixel, depth = _covered(part, drawn, width, near)
             if layer:  # what comes after the layer before
                 here, before = index[face], images[layer - 1, pixel]
                 after = (depth > depth_before[pixel]) | ((depth == depth_before[pixel]) & (here > before))
@@ -100,23 +130,21 @@ def _boxes(corners: Tensor, height: int, width: int, near: float) -> tuple[Tenso
     return first[:, 0], last[:, 0], first[:, 1], last[:, 1]
 
 
-def _covered(
-    part: slice, area: Tensor, columns: Tensor, x0: Tensor, y0: Tensor, edges: Tensor, scale: Tensor,
-    determinant: Tensor, width: int, near: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+def _covered(part: slice, drawn: Candidates, width: int, near: float) -> tuple[Tensor, Tensor, Tensor]:
     """Faces, pixels and depths of all (face, pixel) pairs that some faces cover."""
+    area, columns = drawn.area, drawn.columns
     counts = area[part]
     face = torch.repeat_interleave(torch.arange(len(counts), device=area.device), counts) + part.start
     offset = torch.arange(len(face), device=area.device) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
     row = torch.div(offset, columns[face], rounding_mode="floor")
-    x = offset - row * columns[face] + x0[face]
-    y = row + y0[face]
-    a, b, c = edges[face].unbind(-1)
+    x = offset - row * columns[face] + drawn.x0[face]
+    y = row + drawn.y0[face]
+    a, b, c = drawn.edges[face].unbind(-1)
     value = a * (x + 0.5)[:, None] + b * (y + 0.5)[:, None] + c
     # A pixel exactly on an edge belongs to one of the two faces that share it: their coefficients differ in sign only.
     inside = ((value > 0) | ((value == 0) & ((a > 0) | ((a == 0) & (b > 0))))).all(-1)
-    value = value * scale[face]
-    depth = determinant[face] / ((value[:, 0] + value[:, 1]) + value[:, 2])
+    value = value * drawn.scale[face]
+    depth = drawn.determinant[face] / ((value[:, 0] + value[:, 1]) + value[:, 2])
     inside &= depth > near
     return face[inside], (y * width + x)[inside], depth[inside]
 
