@@ -18,6 +18,7 @@ from headavatar.export.obj import write_obj
 from headavatar.head import HeadModel
 from headavatar.head.model import to_world
 from headavatar.methods.base import HasMesh
+from headavatar.render.neutral import rest_of
 from headavatar.scene import Array, HeadParams
 
 ABOUT = """The avatar's own mesh. A texture shows the face with the expression and pose that its mesh has; light is the
@@ -25,6 +26,10 @@ video's. In OBJ each mesh has its material and texture, NAME.mtl and NAME.png; i
 vertex. Of a file per frame, frame_NUMBER counts usable frames of the clip, and the head moves as tracked, about
 rest_translation_m in mesh.json, which is subtracted.
 """
+
+
+INSIDE = ("mouth_interior", "teeth", "tongue")
+"""Regions that show when the mouth is open."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,39 @@ def vertices_of(head: HeadModel, identity: Array, params: HeadParams, *, moved: 
 
 def texture_png(avatar: HasMesh, params: HeadParams) -> bytes:
     """An avatar's texture as a PNG file, in one frame (T = 1)."""
-    picture = np.ascontiguousarray(avatar.texture(params)[..., ::-1])
-    return bytes(cv2.imencode(".png", picture)[1])
+    return png(avatar.texture(params))
+
+
+def png(picture: Array) -> bytes:
+    """(H, W, 3) uint8 RGB as a PNG file."""
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1])
+
+
+def one_texture(avatar: HasMesh, head: HeadModel, clip: HeadParams) -> Array:
+    """The texture for a mesh whose expressions all share one: the resting face, and the mouth as it looks when open.
+
+    No picture shows what is in a closed mouth, so its colors at rest are nobody's.
+
+    Args:
+        avatar: whose.
+        head: its mesh.
+        clip: all frames of the clip.
+    Returns:
+        (S, S, 3) uint8.
+    """
+    rest = rest_of(clip)
+    names = list(head.expression_names)
+    opening = clip.expression[:, names.index("jawOpen")] - clip.expression[:, names.index("mouthClose")]
+    widest = replace(rest, expression=clip.expression[[int(opening.argmax())]])
+    closed, opened = avatar.texture(rest), avatar.texture(widest)
+    inside = torch.stack([head.regions[name] for name in INSIDE if name in head.regions]).any(0)
+    faces = head.uv_faces[inside.to(head.faces.device)[head.faces].all(1)].cpu().numpy()
+    uvs = head.uvs.cpu().numpy()
+    corners = np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1) * closed.shape[1::-1] - 0.5
+    mask = np.zeros(closed.shape[:2], np.uint8)
+    for triangle in np.round(corners[faces]).astype(np.int32):
+        cv2.fillConvexPoly(mask, triangle, 1)
+    return np.where(mask[..., None] > 0, opened, closed)
 
 
 def colors_at(texture: Array, uvs: Array) -> Array:

@@ -11,13 +11,13 @@ from headavatar import __version__
 from headavatar.export import others, released, surface
 from headavatar.export.glb import build_glb
 from headavatar.export.head_mesh import morph_mesh, tracked_animation
-from headavatar.export.mesh_avatar import texture_png
+from headavatar.export.mesh_avatar import one_texture, png
 from headavatar.export.nerf_dataset import Expressed, space_of, write_dataset
 from headavatar.export.settings import ExportSettings
 from headavatar.methods.base import HasMesh
 from headavatar.progress import RunContext
 from headavatar.render.avatars import background_plate, draw, open_avatar
-from headavatar.render.neutral import neutral_frame, rest_of
+from headavatar.render.neutral import neutral_frame
 from headavatar.render.sequences import frame_range
 from headavatar.render.stage import clip_fps, counted, sized, write_video
 from headavatar.scene import Array, Clip
@@ -70,7 +70,7 @@ def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) ->
         if isinstance(opened.avatar, HasMesh):
             name, of = opened.name, {"avatar": opened.name, "method": opened.avatar.method}
             model, identity = opened.avatar.mesh().cpu(), opened.avatar.identity
-            texture = texture_png(opened.avatar, rest_of(clip.params))  # no training showed a face of all zeros
+            texture = png(one_texture(opened.avatar, model, clip.params))
         else:
             context.reporter.warn(f"{opened.name} is no mesh: the GLB shows the tracked head")
     mesh = morph_mesh(model, identity)
