@@ -209,3 +209,21 @@ def test_topology_tells_boundaries_from_shared_and_crowded_edges():
     assert twins[2:, 2].tolist() == [CROWDED] * 3
     faces[0, 0] = 9  # the answer that is kept is not of the changed mesh
     assert topology(faces).vertex_count == 10
+
+
+@needs_native
+def test_gradients_do_not_depend_on_the_number_of_threads(generator):
+    vertices, faces = scene(generator, 64)
+    vertices = vertices.float().requires_grad_()
+    fragments = ops.rasterize(vertices.detach(), faces, 64, 64)
+    picture = torch.rand(64, 64, 3, generator=generator, requires_grad=True)
+    weights = torch.randn(64, 64, 3, generator=generator)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            blended = ops.antialias(picture, fragments, vertices, faces)
+            found.append(torch.autograd.grad(blended, (picture, vertices), weights))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
