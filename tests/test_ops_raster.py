@@ -65,24 +65,6 @@ def test_values_and_gradients_agree(generator, cull):
     assert float((ga - expected_ga).abs().max()) <= 1e-4 * float(expected_ga.abs().max())
 
 
-def test_position_gradients_match_finite_differences(generator):
-    points = torch.rand(12, 3, generator=generator, dtype=torch.float64) - torch.tensor([0.5, 0.5, -0.7])
-    vertices = project(points, 12.0, 12)
-    faces = torch.randint(0, 12, (8, 3), generator=generator)
-    attributes = torch.randn(12, 2, generator=generator, dtype=torch.float64)
-    fixed = ops.rasterize(vertices, faces, 12, 12).face_index
-    assert int((fixed >= 0).sum()) > 0
-
-    def shade(v, a):
-        fragments = ops.rasterize(v, faces, 12, 12)
-        same = (fragments.face_index == fixed)[..., None]  # a step moves few pixels to another face: those are left out
-        return ops.interpolate(a, faces, fragments) * same, fragments.depth * same[..., 0]
-
-    assert torch.autograd.gradcheck(
-        shade, (vertices.requires_grad_(), attributes.requires_grad_()), eps=1e-7, atol=1e-3, rtol=1e-3
-    )
-
-
 def test_shared_edges_are_drawn_exactly_once(generator, backend):
     # A fan whose edges run through pixel centres in many directions, and a grid of squares cut along diagonals.
     size = 33
