@@ -57,11 +57,11 @@ def test_pictures_agree(generator, bands, density):
 
 @needs_native
 def test_what_is_left_of_an_opaque_ray_looks_like_what_was_seen(generator):
-    arguments, named = scene(generator, 3000, 4, density=100.0)
+    arguments, named = scene(generator, 3000, 4, density=400.0)
     native, reference = both(arguments, named | {"samples": 12, "opaque": 0.05})
     exact = ops.render_rays(*arguments, samples=12, **named)
     ended, clear = exact.alpha > 0.95 + 1e-4, exact.alpha < 0.95 - 1e-4
-    assert float(ended.float().mean()) > 0.05
+    assert bool(ended.any())
     for picture in (native, reference):
         assert float((picture.alpha[ended] - 1).abs().max()) < 1e-5
         assert float((picture.rgb - exact.rgb).abs().max()) < 0.06
