@@ -205,8 +205,8 @@ def fresh_offsets(
 def fresh_texture(
     settings: NeuralHeadAvatarSettings, teller: Teller, generator: torch.Generator, device: str
 ) -> Texture | Stack:
-    """A texture that has learned nothing, of the kind and size that the settings ask for."""
-    if settings.texture == "stack":
+    """A texture that has learned nothing, of the settings' size: a stack where it is told coefficients."""
+    if teller.coefficients is not None:
         return Stack.fresh(teller.size, settings.map_size, device)
     return Texture.fresh(
         map_size=settings.map_size, features=settings.map_features, width=settings.hidden, layers=settings.layers,

@@ -67,10 +67,14 @@ class Layout:
         """
         fragments = ops.rasterize(pixels, self.faces, height, width)
         with torch.no_grad():
-            normals = vertex_normals(world, self.faces) @ view.T
-            shown = ops.interpolate(normals, self.faces, detached(fragments))
-            shown = torch.nn.functional.normalize(shown, dim=-1, eps=1e-12)
+            shown = self.shown_normals(world, fragments, view)
         return Seen(fragments, pixels, self.faces, shown)
+
+    def shown_normals(self, world: Tensor, fragments: ops.Fragments, view: Tensor) -> Tensor:
+        """(B, H, W, 3) unit normals in camera space, 0 where no face is; carries gradients to `world` (B, V, 3)."""
+        normals = vertex_normals(world, self.faces) @ view.T
+        shown = ops.interpolate(normals, self.faces, detached(fragments))
+        return torch.nn.functional.normalize(shown, dim=-1, eps=1e-12)
 
     def places(self, seen: Seen, where: Tensor) -> list[Places]:
         """What the texture needs to know of the pixels `where` (B, H, W) bool; position on it carries gradients."""

@@ -12,8 +12,8 @@ from ..base import MethodSpec, option
 class NeuralHeadAvatarSettings:
     """Every number that shapes a fit; all counts are counts, none is a time."""
 
-    geometry_steps: int = option(300, "Steps that shape the mesh alone.")
-    texture_steps: int = option(1500, "Steps that paint it.")
+    geometry_steps: int = option(200, "Steps that shape the mesh alone.")
+    texture_steps: int = option(200, "Steps that paint it.")
     joint_steps: int = option(1200, "Steps that do both.")
     frames_per_step: int = option(2, "Frames a step.")
     offsets: str = option(
@@ -26,6 +26,7 @@ class NeuralHeadAvatarSettings:
         choices=("stack", "siren"),
     )  # fmt: skip
     sparsity: float = option(1e-7, "Weight of the sum of the absolute values of a stack's maps.")
+    bake: bool = option(False, "Write the network into a stack of maps at the end, which draws fast and exports.")
     map_size: int = option(256, "Edge of the texture's maps, texels.")
     map_features: int = option(16, "Features of a texel, for the network.")
     hidden: int = option(64, "Width of the texture's network.")
@@ -39,19 +40,19 @@ class NeuralHeadAvatarSettings:
     condition_noise: float = option(0.1, "Noise on conditions in training, standard deviations.")
     offset_lr: float = option(3e-3, "Step size of the offsets.")
     volume_lr: float = option(5e-3, "Step size of hair's volume.")
-    turning_lr: float = option(5e-5, "Step size of what neck and pose do to offsets, in the joint stage.")
+    turning_lr: float = option(4e-4, "Step size of what neck and pose do to offsets, in the joint stage.")
     map_lr: float = option(3e-3, "Step size of the texture's map.")
     network_lr: float = option(2e-3, "Step size of the networks.")
     final_lr: float = option(0.1, "Step sizes at a stage's end, as a share of those at its start.")
-    joint_share: float = option(0.02, "Step size of the offsets in the joint stage, as a share.")
-    joint_rate: float = option(0.5, "Step sizes of the texture in the joint stage, as a share.")
+    joint_share: float = option(0.1, "Step size of the offsets in the joint stage, as a share.")
+    joint_rate: float = option(1.0, "Step sizes of the texture in the joint stage, as a share.")
     silhouette_weight: float = option(1.0, "Weight of |alpha - matte|.")
     smooth_weight: float = option(1e-3, "Weight of the offsets' Laplacian, squared millimeters.")
     edge_weight: float = option(0.01, "Weight of long edges on the scalp.")
     surface_weight: float = option(2e-3, "Weight of the offsets' length on the face, squared millimeters.")
     flip_weight: float = option(0.1, "Weight of faces that turn over.")
     normal_weight: float = option(0.0, "Weight of the Laplacians of normal maps.")
-    landmark_weight: float = option(1.0, "Weight of lids' and lips' distance from their landmarks.")
+    landmark_weight: float = option(0.3, "Weight of lids' and lips' distance from their landmarks.")
     perceptual_weight: float = option(0.1, "Weight of LPIPS on patches; 0 leaves it out.")
     perceptual_from: float = option(0.5, "Share of the joint stage after which LPIPS joins.")
     perceptual_network: str = option("alex", "Network of that LPIPS.", choices=("alex", "vgg"))
@@ -60,9 +61,34 @@ class NeuralHeadAvatarSettings:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
-    "balanced": {"texture_steps": 3000, "joint_steps": 3000},
-    "quality": {"texture_steps": 6000, "joint_steps": 10000, "map_size": 512, "hidden": 128, "shader_hidden": 128},
+    "balanced": {"joint_steps": 3000},
+    "quality": {"joint_steps": 8000, "map_size": 512},
+    "paper": {
+        "geometry_steps": 2344,
+        "texture_steps": 6250,
+        "joint_steps": 6250,
+        "frames_per_step": 6,
+        "offsets": "siren",
+        "pose_offsets": False,
+        "texture": "siren",
+        "condition": "mouth",
+        "map_features": 64,
+        "hidden": 256,
+        "layers": 8,
+        "shader_hidden": 128,
+        "mapping_hidden": 256,
+        "offset_lr": 1e-5,
+        "map_lr": 1e-4,
+        "network_lr": 1e-4,
+        "joint_share": 0.2,
+        "joint_rate": 0.2,
+        "final_lr": 0.5,
+        "perceptual_network": "vgg",
+        "perceptual_from": 0.0,
+    },
 }
+"""`paper` is the published configuration in sizes and step sizes, its epochs counted for 750 frames on three cards; its
+energies are ours, and LPIPS stands for its features of a face recognition network."""
 
 SPEC = MethodSpec(
     name="neural-head-avatar",

@@ -16,6 +16,7 @@ from ...scene import Clip
 from ..adam import Adam
 from . import energies
 from .avatar import NeuralHeadAvatar, fresh_offsets, fresh_texture
+from .bake import baked
 from .conditions import Teller
 from .drawing import Layout, Seen, paint
 from .frames import TrainingFrames
@@ -25,6 +26,7 @@ from .regularizers import edge_energy, flip_energy, laplacian_energy, region_wei
 from .settings import NeuralHeadAvatarSettings
 from .smoothing import edges_of
 from .stages import Stage, rate_at, stage_at, stages_of
+from .texture import Texture
 
 REGIONS = ("mouth", "face", "eyes", "head")
 """What patches lie about, one after the other."""
@@ -55,7 +57,7 @@ class NeuralHeadAvatarTrainer:
         self.stages = stages_of(settings)
         self.total_steps = sum(stage.steps for stage in self.stages)
         params = clip.params[clip.split.train]
-        self.camera = clip.camera
+        self.camera, self.params = clip.camera, params
         self.frames = TrainingFrames.of(clip, device, with_normals=settings.normal_weight > 0)
         self.poses = Poses.of(params, device)
         fine = subdivided(head).to(device)
@@ -129,6 +131,10 @@ class NeuralHeadAvatarTrainer:
                 optimizer.step(rates[name] * falling)
         if stage.map_lr > 0:
             self.learner.step(told, prepared, stage.map_lr * falling, stage.network_lr * falling)
+        if index == self.total_steps - 1 and self.settings.bake and isinstance(self.texture, Texture):
+            self.texture, self.teller = baked(
+                self.texture, self.teller, self.geometry, self.layout, self.params, view, self.settings.map_size
+            )
         figures = {"loss": float(loss.detach()), "rays": float(seen.fragments.mask.sum())}
         figures["train_psnr"] = float(-10 * np.log10(max(float(error), 1e-10))) if stage.shades else 0.0
         return figures
@@ -159,12 +165,27 @@ class NeuralHeadAvatarTrainer:
         for weight, energy in terms:
             if weight > 0:
                 total = total + weight * energy()
+        if stage.normal > 0 and self.frames.normals is not None:
+            total = total + stage.normal * self._wrinkles(seen, world, frames)
         if stage.landmark > 0:
             points = self.geometry.head.landmark_points(world)
             which = list(energies.LIDS + energies.LIPS)
             shown = project(points[:, which], self.camera)[..., :2]
             total = total + stage.landmark * energies.landmark_distance(shown, self.frames.landmarks[frames][:, which])
         return total
+
+    def _wrinkles(self, seen: Seen, world: Tensor, frames: list[int]) -> Tensor:
+        """Difference of the Laplacians of the mesh's normals and of the clip's, where both have some."""
+        view = torch.as_tensor(self.camera.world_to_camera[:3, :3], dtype=torch.float32, device=self.device)
+        shown = self.layout.shown_normals(world, seen.fragments, view)
+        assert self.frames.normals is not None
+        stored = self.frames.normals[torch.tensor(frames)].float()
+        # stored with y up and z to the viewer
+        wanted = (stored / 127.5 - 1) * torch.tensor([1.0, -1.0, -1.0], device=self.device)
+        mask = ((stored > 0).any(-1) & seen.fragments.mask & self.frames.counted[torch.tensor(frames)]).float()
+        return energies.masked_l1(
+            energies.normal_laplacian(shown, mask), energies.normal_laplacian(wanted, mask), mask
+        )  # fmt: skip
 
     def state(self) -> dict[str, Tensor]:
         """Everything that changes from step to step."""
