@@ -1,4 +1,4 @@
-"""PSNR, SSIM and LPIPS of one picture, over the whole crop and over the face alone."""
+"""PSNR, SSIM, LPIPS and L1 of one picture, over the whole crop and over the face alone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headavatar.metrics.l1 import l1
 from headavatar.metrics.lpips import Lpips, lpips
 from headavatar.metrics.psnr import psnr
 from headavatar.metrics.ssim import ssim
 from headavatar.metrics.truth import rectangle_of
 from headavatar.scene import Array
 
-NAMES = ("psnr", "ssim", "lpips")
+NAMES = ("psnr", "ssim", "lpips", "l1")
 Figures = dict[str, float]
 
 
@@ -26,11 +27,11 @@ def compare(network: Lpips, image: Array, truth: Array, valid: Array, face: Arra
             a picture without holes, both are white there.
         face: (H, W) bool; the face's figures are left out where it is empty.
     Returns:
-        psnr, ssim, lpips, and face_psnr, face_ssim, face_lpips (the rectangle around the face, white outside it).
+        psnr, ssim, lpips, l1, and the same with face_ before them (LPIPS: the rectangle around the face, white outside it).
     """
     found = {
         "psnr": psnr(image, truth, valid), "ssim": ssim(image, truth, valid),
-        "lpips": lpips(network, _keep(image, valid), _keep(truth, valid)),
+        "lpips": lpips(network, _keep(image, valid), _keep(truth, valid)), "l1": l1(image, truth, valid),
     }  # fmt: skip
     seen = face & valid
     if seen.any():
@@ -38,12 +39,13 @@ def compare(network: Lpips, image: Array, truth: Array, valid: Array, face: Arra
         found |= {
             "face_psnr": psnr(image, truth, seen), "face_ssim": ssim(image, truth, seen),
             "face_lpips": lpips(network, _keep(image, seen)[box], _keep(truth, seen)[box]),
+            "face_l1": l1(image, truth, seen),
         }  # fmt: skip
     return found
 
 
 def mean(figures: Sequence[Figures]) -> dict[str, float | dict[str, float]]:
-    """Means over frames: psnr, ssim, lpips, and the same three under "face"."""
+    """Means over frames: psnr, ssim, lpips, l1, and the same under "face"."""
 
     def average(name: str) -> float:
         values = [one[name] for one in figures if name in one]

@@ -22,7 +22,7 @@ def _models(settings: Any) -> tuple[str, ...]:
 
 STAGE = StageSpec(
     name="eval",
-    version=1,
+    version=2,
     settings=EvalSettings,
     run="headavatar.evaluate.stage:run",
     upstream=("fit",),

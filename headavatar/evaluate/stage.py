@@ -11,6 +11,7 @@ from headavatar.evaluate.baselines import TexturedMesh, show_training_frame
 from headavatar.evaluate.figures import Figures, compare, mean
 from headavatar.evaluate.settings import EvalSettings
 from headavatar.methods import load_avatar
+from headavatar.metrics.l1 import silhouette_iou
 from headavatar.metrics.lpips import Lpips
 from headavatar.metrics.truth import face_mask, on_white, without_covered
 from headavatar.ops import backend
@@ -20,6 +21,8 @@ from headavatar.workspace import Workspace, load_clip, load_head, provenance
 from headavatar.workspace.clips import read_image
 
 NEAR_DEG = 2.0
+COVERED = 13
+"""Pixels that clothes cover by this much of 255 say nothing of the head's outline."""
 MASK = "head without clothes, alpha matte by parsing; white in truth and prediction where the truth shows clothes"
 
 
@@ -48,14 +51,15 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
     mesh = TexturedMesh(load_head(workspace), clip, read_image(workspace.path("track/texture.png")))
     names = ("avatar", "nearest_frame", "tracked_mesh")
     figures: dict[str, list[Figures]] = {name: [] for name in names}
+    outlines: list[float] = []
     height, width = clip.valid.shape
     with context.reporter.task("eval", len(clip.split.holdout)) as task:
         for frame in (int(i) for i in clip.split.holdout):
             truth = on_white(clip.images[frame], clip.mattes[frame])
             face = face_mask(clip.landmarks[frame], height, width)
-            pictures = (
-                avatar.render(clip.params[frame], clip.camera).rgb, show_training_frame(clip, frame), mesh.render(frame)
-            )  # fmt: skip
+            drawn = avatar.render(clip.params[frame], clip.camera)
+            outlines.append(_outline(drawn.alpha, clip, frame))
+            pictures = drawn.rgb, show_training_frame(clip, frame), mesh.render(frame)
             for name, picture in zip(names, pictures, strict=True):
                 picture = without_covered(picture, clip.covered, frame)
                 figures[name].append(compare(network, picture, truth, clip.valid, face))
@@ -64,7 +68,7 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
     video = workspace.read_json("source/video.json")
     summary: dict[str, Any] = {
         "avatar": settings.avatar, "method": avatar.method, "frames": len(clip.split.holdout),
-        **mean(figures["avatar"]),
+        **mean(figures["avatar"]), "silhouette_iou": round(float(np.mean(outlines)), 5),
         "baselines": {name: mean(figures[name]) for name in names[1:]},
         "split": fitted["split"], "train_frames": len(clip.split.train),
         "within_2_deg_of_training": round(share_seen(clip), 4),
@@ -109,6 +113,12 @@ def share_seen(clip: Clip) -> float:
     cosine = (np.einsum("aij,bij->ab", held, train) - 1) / 2
     nearest = np.degrees(np.arccos(np.clip(cosine.max(1), -1, 1)))
     return float((nearest <= NEAR_DEG).mean())
+
+
+def _outline(alpha: Array, clip: Clip, frame: int) -> float:
+    """IoU of what is drawn with the matte, where clothes hide nothing."""
+    counted = clip.valid if clip.covered is None else clip.valid & (np.asarray(clip.covered[frame]) < COVERED)
+    return silhouette_iou(alpha, np.asarray(clip.mattes[frame]) / 255, counted)
 
 
 def _side_by_side(
