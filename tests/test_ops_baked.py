@@ -48,9 +48,9 @@ def test_pictures_agree(generator, expressions, shadings):
     vertices = torch.cat((grid * 36 + 5 + torch.rand(n, n, 2, generator=generator), bend[..., None]), -1).view(-1, 3)
     points = torch.cat((grid, bend[..., None]), -1).view(-1, 3)
     maps = ops.pack_maps(
-        torch.rand(side, side, 3, generator=generator),
-        torch.randn(expressions, side, side, 3, generator=generator) * 0.1,
-        torch.randn(shadings, side, side, 3, generator=generator) * 0.1,
+        torch.rand(side, side, 4, generator=generator),
+        torch.randn(expressions, side, side, 4, generator=generator) * 0.1,
+        torch.randn(shadings, side, side, 4, generator=generator) * 0.1,
     )
     weights, axes = torch.rand(expressions, generator=generator), torch.randn(shadings, 3, generator=generator)
     found = []
@@ -68,17 +68,32 @@ def test_pictures_agree(generator, expressions, shadings):
 
 def test_a_map_that_covers_the_picture_is_the_picture(generator, backend):
     vertices, faces, uvs = square()
-    base, moved = torch.rand(32, 32, 3, generator=generator) * 0.5, torch.rand(2, 32, 32, 3, generator=generator) * 0.2
-    maps = ops.pack_maps(base, moved, torch.zeros(0, 32, 32, 3))
-    drawn = ops.shade_baked(vertices, faces, uvs, faces, maps, torch.tensor([1.0, 0.5]), 32, 32)
-    assert torch.allclose(drawn.rgb, base + moved[0] + 0.5 * moved[1], atol=1e-4)
-    assert torch.equal(drawn.alpha, torch.ones(32, 32)) and torch.allclose(drawn.depth, torch.ones(32, 32))
+    base, moved = torch.rand(32, 32, 4, generator=generator) * 0.5, torch.rand(2, 32, 32, 4, generator=generator) * 0.2
+    maps, behind = ops.pack_maps(base, moved, torch.zeros(0, 32, 32, 4)), torch.rand(3, generator=generator)
+    drawn = ops.shade_baked(vertices, faces, uvs, faces, maps, torch.tensor([1.0, 0.5]), 32, 32, background=behind)
+    colors, opacity = (base + moved[0] + 0.5 * moved[1]).split((3, 1), -1)
+    assert torch.allclose(drawn.rgb, colors * opacity + behind * (1 - opacity), atol=1e-4)
+    assert torch.allclose(drawn.alpha, opacity[..., 0], atol=1e-4) and torch.allclose(drawn.depth, torch.ones(32, 32))
     assert torch.allclose(maps.unpacked, torch.cat((base[None], moved)), atol=1e-5)
+
+
+def test_opacity_beyond_its_range_is_held(generator, backend):
+    vertices, faces, uvs = square()
+    base = torch.rand(32, 32, 4, generator=generator)
+    base[..., 3] = torch.randn(32, 32, generator=generator) * 3
+    none = torch.zeros(0, 32, 32, 4)
+    drawn = ops.shade_baked(vertices, faces, uvs, faces, ops.pack_maps(base, none, none), torch.zeros(0), 32, 32)
+    opacity = base[..., 3:].clamp(0, 1)
+    assert torch.allclose(drawn.alpha, opacity[..., 0], atol=1e-3)
+    assert torch.allclose(drawn.rgb, base[..., :3] * opacity + 1 - opacity, atol=1e-3)
 
 
 def test_shading_follows_the_normal(generator, backend):
     vertices, faces, uvs = square()
-    maps = ops.pack_maps(torch.full((4, 4, 3), 0.5), torch.zeros(0, 4, 4, 3), torch.full((1, 4, 4, 3), 0.3))
+    maps = ops.pack_maps(
+        torch.tensor([0.5, 0.5, 0.5, 1.0]).expand(4, 4, 4), torch.zeros(0, 4, 4, 4),
+        torch.tensor([0.3, 0.3, 0.3, 0.0]).expand(1, 4, 4, 4),
+    )  # fmt: skip
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
     points = torch.cat((vertices[:, :2] / 32, torch.zeros(4, 1)), 1) @ turn.T
     normal = torch.nn.functional.normalize(vertex_normals(points, faces)[0], dim=0)
@@ -89,9 +104,11 @@ def test_shading_follows_the_normal(generator, backend):
 
 def test_what_does_not_fit_is_refused():
     vertices, faces, uvs = square()
-    maps = ops.pack_maps(torch.zeros(4, 4, 3), torch.zeros(2, 4, 4, 3), torch.zeros(1, 4, 4, 3))
+    maps = ops.pack_maps(torch.zeros(4, 4, 4), torch.zeros(2, 4, 4, 4), torch.zeros(1, 4, 4, 4))
     with pytest.raises(ValueError, match="2 weights and 1 axes of 3"):
         ops.shade_baked(vertices, faces, uvs, faces, maps, torch.zeros(2), 8, 8)
+    with pytest.raises(ValueError, match="maps of"):
+        ops.pack_maps(torch.zeros(4, 4, 3), torch.zeros(0, 4, 4, 3), torch.zeros(0, 4, 4, 3))
     with pytest.raises(ValueError, match="outside"):
         ops.shade_baked(vertices, faces, uvs[:3], faces, ops.pack_maps(
-            torch.zeros(4, 4, 3), torch.zeros(0, 4, 4, 3), torch.zeros(0, 4, 4, 3)), torch.zeros(0), 8, 8)  # fmt: skip
+            torch.zeros(4, 4, 4), torch.zeros(0, 4, 4, 4), torch.zeros(0, 4, 4, 4)), torch.zeros(0), 8, 8)  # fmt: skip

@@ -27,7 +27,8 @@ def compare(network: Lpips, image: Array, truth: Array, valid: Array, face: Arra
             a picture without holes, both are white there.
         face: (H, W) bool; the face's figures are left out where it is empty.
     Returns:
-        psnr, ssim, lpips, l1, and the same with face_ before them (LPIPS: the rectangle around the face, white outside it).
+        psnr, ssim, lpips, l1, and the same with face_ before them (LPIPS: of the rectangle around the face, white
+        outside it).
     """
     found = {
         "psnr": psnr(image, truth, valid), "ssim": ssim(image, truth, valid),

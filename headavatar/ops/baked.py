@@ -23,7 +23,7 @@ class BakedMaps:
     """Maps over the UV layout, as the shader reads them: all maps of a texel and channel lie side by side.
 
     Attributes:
-        texels: (S, S, 3, P) int16; row 0 at v = 1. Of the last axis the first is the base, then K maps that weights
+        texels: (S, S, 4, P) int16 of RGB and opacity; row 0 at v = 1. Of the last axis the first is the base, then K maps that weights
             scale, then R that the normal does; the rest is filled with 0.
         scales: (P,) what a map's numbers are multiplied with.
         expressions, shadings: K and R.
@@ -36,7 +36,7 @@ class BakedMaps:
 
     @property
     def unpacked(self) -> Tensor:
-        """(1 + K + R, S, S, 3) float maps: the base, those of the weights, those of the normal."""
+        """(1 + K + R, S, S, 4) float maps: the base, those of the weights, those of the normal."""
         maps = (self.texels * self.scales).permute(3, 0, 1, 2)
         return maps[: 1 + self.expressions + self.shadings]
 
@@ -45,15 +45,15 @@ def pack_maps(base: Tensor, expressions: Tensor, shadings: Tensor) -> BakedMaps:
     """Lay maps out for `shade_baked`, each in steps of 1/32767 of its largest value.
 
     Args:
-        base: (S, S, 3) RGB in [0, 1], row 0 at v = 1.
-        expressions: (K, S, S, 3) what is added per unit of each weight.
-        shadings: (R, S, S, 3) what is added per unit of each axis' product with the normal.
+        base: (S, S, 4) RGB and opacity in [0, 1], row 0 at v = 1.
+        expressions: (K, S, S, 4) what is added per unit of each weight.
+        shadings: (R, S, S, 4) what is added per unit of each axis' product with the normal.
     Returns:
-        The maps, 6 bytes a texel and map.
+        The maps, 8 bytes a texel and map.
     Raises:
-        ValueError: sizes differ.
+        ValueError: sizes differ, or these are not four channels.
     """
-    if base.ndim != 3 or expressions.shape[1:] != base.shape or shadings.shape[1:] != base.shape:
+    if base.ndim != 3 or base.shape[2] != 4 or expressions.shape[1:] != base.shape or shadings.shape[1:] != base.shape:
         raise ValueError(f"maps of {tuple(base.shape)}, {tuple(expressions.shape)} and {tuple(shadings.shape)}")
     maps = torch.cat((base[None], expressions, shadings)).float()
     scales = (maps.abs().amax((1, 2, 3)) / 32767).clamp_min(1e-12)
@@ -69,7 +69,7 @@ class BakedPicture:
 
     Attributes:
         rgb: (H, W, 3) in [0, 1], over the background.
-        alpha: (H, W) in [0, 1], how much of each pixel the head covers.
+        alpha: (H, W) in [0, 1], how much of each pixel the head covers, by its outline and its opacity.
         depth: (H, W) camera z in meters, 0 where the pixel's center sees no face.
     """
 
@@ -97,7 +97,8 @@ def shade_baked(
 ) -> BakedPicture:
     """Draw a posed head: base + sum of weights[k] maps[k] + sum of (normal . axes[r]) maps[r], outlines anti-aliased.
 
-    Colors are read bilinearly and clamped to [0, 1]. The normal is the smooth one, of the faces around a vertex weighed
+    Maps are read bilinearly. Opacity is clamped to [0, 1] and lays the color over the background; the picture is
+    clamped once outlines are anti-aliased. The normal is the smooth one, of the faces around a vertex weighed
     by area, then interpolated. Meshes asked about last are remembered (`topology`), so pass the same `faces` each time.
 
     Args:

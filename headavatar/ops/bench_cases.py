@@ -105,8 +105,8 @@ def _shade_baked(size: int, side: int, expressions: int, shadings: int) -> Calla
     vertices, world, faces = _seen_sphere(143, size)
     uvs = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 143)] * 2, indexing="xy"), -1).reshape(-1, 2)
     maps = ops.pack_maps(
-        torch.rand(side, side, 3), 0.05 * torch.randn(expressions, side, side, 3),
-        0.05 * torch.randn(shadings, side, side, 3),
+        torch.rand(side, side, 4), 0.05 * torch.randn(expressions, side, side, 4),
+        0.05 * torch.randn(shadings, side, side, 4),
     )  # fmt: skip
     weights, axes = torch.rand(expressions), torch.randn(shadings, 3)
     return lambda: ops.shade_baked(vertices, faces, uvs, faces, maps, weights, size, size, points=world, axes=axes)

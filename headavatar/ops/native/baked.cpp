@@ -13,6 +13,7 @@ constexpr int kLanes = 8;
 typedef float vf __attribute__((vector_size(kLanes * 4)));
 typedef int16_t vs __attribute__((vector_size(kLanes * 2)));
 constexpr int kMost = 512;  // maps
+constexpr int kChannels = 4;  // RGB and opacity
 
 template <class V, class T>
 inline V load(const T* p) {
@@ -58,8 +59,9 @@ HA_API void ha_vertex_normals(const float* points, const int32_t* faces, const i
   }
 }
 
-// face_index (H, W), bary (H, W, 3), faces and uv_faces (F, 3), uvs (U, 2), texels (S, S, 3, P) int16, coefficients and
-// scales (P,), normals (V, 3) and axes (R, 3) or null, background (3,) -> picture (H, W, 4). P is a multiple of 8.
+// face_index (H, W), bary (H, W, 3), faces and uv_faces (F, 3), uvs (U, 2), texels (S, S, 4, P) int16, coefficients and
+// scales (P,), normals (V, 3) and axes (R, 3) or null, background (3,) -> picture (H, W, 4). P is a multiple of 8. The
+// picture's colors are not clamped.
 HA_API void ha_shade_baked(const int32_t* face_index, const float* bary, const int32_t* faces, const int32_t* uv_faces,
                            const float* uvs, const int16_t* texels, const float* scales, const float* coefficients,
                            i64 first_shading, const float* normals, const float* axes, i64 shadings,
@@ -101,17 +103,20 @@ HA_API void ha_shade_baked(const int32_t* face_index, const float* bary, const i
       const float py = std::min(std::max(0.f, (1.f - v) * float(side) - 0.5f), float(side - 1));
       const i64 column = std::min(i64(px), std::max<i64>(side - 2, 0)), row = std::min(i64(py), std::max<i64>(side - 2, 0));
       const float fx = px - float(column), fy = py - float(row);
-      const i64 right = side > 1 ? 3 * maps : 0, down = side > 1 ? side * 3 * maps : 0;
+      const i64 stride = kChannels * maps, right = side > 1 ? stride : 0, down = side > 1 ? side * stride : 0;
       const float wa = (1 - fx) * (1 - fy), wb = fx * (1 - fy), wc = (1 - fx) * fy, wd = fx * fy;
-      const int16_t* t = texels + (row * side + column) * 3 * maps;
-      for (int c = 0; c < 3; ++c, t += maps) {
+      const int16_t* t = texels + (row * side + column) * stride;
+      float sums[kChannels];
+      for (int c = 0; c < kChannels; ++c, t += maps) {
         vf total = vf{};
         for (i64 k = 0; k < maps; k += kLanes)
           total += load<vf>(factor + k) * (texel(t + k) * wa + texel(t + right + k) * wb + texel(t + down + k) * wc +
                                         texel(t + down + right + k) * wd);
-        out[c] = std::min(std::max(0.f, sum(total)), 1.f);
+        sums[c] = sum(total);
       }
-      out[3] = 1;
+      const float opacity = std::min(std::max(0.f, sums[3]), 1.f);
+      for (int c = 0; c < 3; ++c) out[c] = sums[c] * opacity + background[c] * (1 - opacity);
+      out[3] = opacity;
     }
   }
 }

@@ -26,10 +26,10 @@ def shade(
     fragments: Fragments, mesh: Topology, uv_faces: Tensor, uvs: Tensor, texels: Tensor, scales: Tensor,
     coefficients: Tensor, first_shading: int, points: Tensor | None, axes: Tensor | None, background: Tensor,
 ) -> Tensor:  # fmt: skip
-    """(H, W, 4) color over the background and coverage, 0 or 1.
+    """(H, W, 4) color over the background, not clamped, and opacity; 0 where no face is.
 
     Args:
-        texels: (S, S, 3, P) with factors scales (P,).
+        texels: (S, S, 4, P) of RGB and opacity, with factors scales (P,).
         coefficients: (P,) of the maps before those of shading.
         first_shading: where those begin.
         points, axes: (V, 3) and (R, 3) of shading, or None.
@@ -41,11 +41,12 @@ def shade(
         return interpolate(attributes[None], faces.long(), fragments.face_index[None], fragments.bary[None])[0][seen]
 
     maps = texels * scales
-    values = sample_maps(maps.flatten(2), shown(uvs, uv_faces)).view(-1, 3, len(scales))
+    values = sample_maps(maps.flatten(2), shown(uvs, uv_faces)).view(-1, 4, len(scales))
     factors = coefficients.expand(len(values), -1).clone()
     if points is not None and axes is not None:
         normals = torch.nn.functional.normalize(shown(vertex_normals(points, mesh.faces), mesh.faces), dim=1, eps=1e-20)
         factors[:, first_shading : first_shading + len(axes)] = normals @ axes.T
-    colors = (values * factors[:, None]).sum(-1).clamp(0, 1)
-    picture[seen] = torch.cat((colors, torch.ones_like(colors[:, :1])), 1)
+    colors, opacity = (values * factors[:, None]).sum(-1).split((3, 1), 1)
+    opacity = opacity.clamp(0, 1)
+    picture[seen] = torch.cat((colors * opacity + background * (1 - opacity), opacity), 1)
     return picture
