@@ -47,6 +47,11 @@ class Adam:
             parameter.addcdiv_(first, scale, value=-lr / (1 - b1**t))
             parameter.grad = None
 
+    def forget(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
     def state(self) -> dict[str, torch.Tensor]:
         """Moments and the number of steps."""
         named = {f"first.{i}": value for i, value in enumerate(self.first)}

@@ -129,6 +129,8 @@ class NeuralHeadAvatarTrainer:
         for name, optimizer in self.optimizers.items():
             if rates[name] > 0:
                 optimizer.step(rates[name] * falling)
+            else:
+                optimizer.forget()  # no state keeps gradients: a later stage must not step on this one's
         if stage.map_lr > 0:
             self.learner.step(told, prepared, stage.map_lr * falling, stage.network_lr * falling)
         if index == self.total_steps - 1 and self.settings.bake and isinstance(self.texture, Texture):
