@@ -50,7 +50,7 @@ def test_pictures_agree(generator, expressions, shadings):
     maps = ops.pack_maps(
         torch.rand(side, side, 4, generator=generator),
         torch.randn(expressions, side, side, 4, generator=generator) * 0.1,
-        torch.randn(shadings, side, side, 4, generator=generator) * 0.1,
+        torch.randn(shadings, 9, 9, 4, generator=generator) * 0.1,
     )
     weights, axes = torch.rand(expressions, generator=generator), torch.randn(shadings, 3, generator=generator)
     found = []
@@ -63,7 +63,7 @@ def test_pictures_agree(generator, expressions, shadings):
     mine, expected = found
     assert torch.allclose(mine.rgb, expected.rgb, atol=2e-5) and torch.allclose(mine.alpha, expected.alpha, atol=1e-5)
     assert torch.allclose(mine.depth, expected.depth, atol=1e-5)
-    assert 0.3 < float(mine.alpha.mean()) < 0.9 and bool(((mine.alpha > 0.01) & (mine.alpha < 0.99)).any())
+    assert 0.15 < float(mine.alpha.mean()) < 0.9 and bool(((mine.alpha > 0.01) & (mine.alpha < 0.99)).any())
 
 
 def test_a_map_that_covers_the_picture_is_the_picture(generator, backend):

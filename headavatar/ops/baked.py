@@ -23,44 +23,47 @@ class BakedMaps:
     """Maps over the UV layout, as the shader reads them: all maps of a texel and channel lie side by side.
 
     Attributes:
-        texels: (S, S, 4, P) int16 of RGB and opacity; row 0 at v = 1. Of the last axis the first is the base, then K maps that weights
-            scale, then R that the normal does; the rest is filled with 0.
+        texels: (S, S, 4, P) int16 of RGB and opacity; row 0 at v = 1. Of the last axis the first is the base, then K
+            maps that weights scale; the rest is filled with 0.
         scales: (P,) what a map's numbers are multiplied with.
-        expressions, shadings: K and R.
+        expressions: K.
+        light: (L, L, R, 4) what each axis' product with the normal adds; row 0 at v = 1.
     """
 
     texels: Tensor
     scales: Tensor
     expressions: int
-    shadings: int
+    light: Tensor
 
     @property
     def unpacked(self) -> Tensor:
-        """(1 + K + R, S, S, 4) float maps: the base, those of the weights, those of the normal."""
-        maps = (self.texels * self.scales).permute(3, 0, 1, 2)
-        return maps[: 1 + self.expressions + self.shadings]
+        """(1 + K, S, S, 4) float maps: the base and those of the weights."""
+        return (self.texels * self.scales).permute(3, 0, 1, 2)[: 1 + self.expressions]
 
 
-def pack_maps(base: Tensor, expressions: Tensor, shadings: Tensor) -> BakedMaps:
-    """Lay maps out for `shade_baked`, each in steps of 1/32767 of its largest value.
+def pack_maps(base: Tensor, expressions: Tensor, light: Tensor) -> BakedMaps:
+    """Lay maps out for `shade_baked`, those of weights in steps of 1/32767 of the largest value of each.
 
     Args:
         base: (S, S, 4) RGB and opacity in [0, 1], row 0 at v = 1.
         expressions: (K, S, S, 4) what is added per unit of each weight.
-        shadings: (R, S, S, 4) what is added per unit of each axis' product with the normal.
+        light: (R, L, L, 4) what is added per unit of each axis' product with the normal; L may differ from S.
     Returns:
         The maps, 8 bytes a texel and map.
     Raises:
         ValueError: sizes differ, or these are not four channels.
     """
-    if base.ndim != 3 or base.shape[2] != 4 or expressions.shape[1:] != base.shape or shadings.shape[1:] != base.shape:
-        raise ValueError(f"maps of {tuple(base.shape)}, {tuple(expressions.shape)} and {tuple(shadings.shape)}")
-    maps = torch.cat((base[None], expressions, shadings)).float()
+    if base.ndim != 3 or base.shape[2] != 4 or expressions.shape[1:] != base.shape:
+        raise ValueError(f"maps of {tuple(base.shape)} and {tuple(expressions.shape)}, not (S, S, 4) and (K, S, S, 4)")
+    if light.ndim != 4 or light.shape[3] != 4 or light.shape[1] != light.shape[2]:
+        raise ValueError(f"maps of light of {tuple(light.shape)}, not (R, L, L, 4)")
+    maps = torch.cat((base[None], expressions)).float()
     scales = (maps.abs().amax((1, 2, 3)) / 32767).clamp_min(1e-12)
     filled = maps.new_zeros(*base.shape, -(-len(maps) // LANES) * LANES)
     filled[..., : len(maps)] = (maps / scales[:, None, None, None]).round().permute(1, 2, 3, 0)
     padded = torch.nn.functional.pad(scales, (0, filled.shape[-1] - len(scales)))
-    return BakedMaps(filled.to(torch.int16).contiguous(), padded, len(expressions), len(shadings))
+    lit = light.float().permute(1, 2, 0, 3).contiguous()
+    return BakedMaps(filled.to(torch.int16).contiguous(), padded, len(expressions), lit)
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,11 @@ def shade_baked(
     near: float = 0.01,
     cull: bool = False,
 ) -> BakedPicture:
-    """Draw a posed head: base + sum of weights[k] maps[k] + sum of (normal . axes[r]) maps[r], outlines anti-aliased.
+    """Draw a posed head: base + sum of weights[k] maps[k] + sum of (normal . axes[r]) light[r], outlines anti-aliased.
 
     Maps are read bilinearly. Opacity is clamped to [0, 1] and lays the color over the background; the picture is
-    clamped once outlines are anti-aliased. The normal is the smooth one, of the faces around a vertex weighed
-    by area, then interpolated. Meshes asked about last are remembered (`topology`), so pass the same `faces` each time.
+    clamped once outlines are anti-aliased. The normal is interpolated between those of the
+    vertices. Meshes asked about last are remembered (`topology`), so pass the same `faces` each time.
 
     Args:
         vertices: (V, 3) x and y in pixels, z = camera z in meters.
@@ -109,7 +112,7 @@ def shade_baked(
         maps: of `pack_maps`.
         weights: (K,) of this frame.
         height, width: of the picture.
-        points: (V, 3) the vertices where the axes are, for the normals; only with maps of shading.
+        points: (V, 3) the vertices where the axes are, for the normals; only with maps of light.
         axes: (R, 3) as `points`.
         background: (3,) RGB in [0, 1]; white if None.
         near, cull: as of `rasterize`.
@@ -118,11 +121,12 @@ def shade_baked(
     Raises:
         ValueError: shapes do not fit.
     """
-    shaded = maps.shadings > 0
-    if weights.shape != (maps.expressions,) or (shaded and (axes is None or axes.shape != (maps.shadings, 3))):
-        raise ValueError(f"the maps take {maps.expressions} weights and {maps.shadings} axes of 3")
+    lights = maps.light.shape[2]
+    shaded = lights > 0
+    if weights.shape != (maps.expressions,) or (shaded and (axes is None or axes.shape != (lights, 3))):
+        raise ValueError(f"the maps take {maps.expressions} weights and {lights} axes of 3")
     if shaded and (points is None or points.shape != vertices.shape):
-        raise ValueError("maps of shading take the points (V, 3) of the vertices")
+        raise ValueError("maps of light take the points (V, 3) of the vertices")
     if vertices.ndim != 2 or uvs.ndim != 2 or uvs.shape[1] != 2 or (background is not None and len(background) != 3):
         raise ValueError(f"vertices {tuple(vertices.shape)} are not (V, 3), uvs {tuple(uvs.shape)} not (U, 2), or "
                          "the background has not three channels")  # fmt: skip
@@ -138,6 +142,6 @@ def shade_baked(
         points = axes = None
     drawer = native if backend.is_native(vertices, uvs, maps.scales) else reference
     drawn = drawer.shade(fragments, mesh, layout.faces, uvs, maps.texels, maps.scales, coefficients,
-                         1 + maps.expressions, points, axes, background)  # fmt: skip
+                         points, axes, maps.light, background)  # fmt: skip
     drawn = antialias(drawn, fragments, vertices, mesh.faces).clamp_(0, 1)
     return BakedPicture(drawn[..., :3], drawn[..., 3], fragments.depth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from ...scene import WORLD_TO_CAMERA, Array, Camera, HeadParams, RenderOutput
 from .conditions import Teller
 from .drawing import Layout, paint
 from .geometry import Geometry, Poses, followers, movable, project
-from .offsets import Offsets, SirenOffsets, SmoothOffsets
+from .offsets import FixedOffsets, Offsets, SirenOffsets, SmoothOffsets
 from .settings import NeuralHeadAvatarSettings
+from .shader import Shader
 from .smoothing import Smoother
 from .stack import Stack
 from .texture import Texture
@@ -33,6 +35,8 @@ METHOD = "neural-head-avatar"
 TEXTURE_SIZE = 512
 """Least edge of a texture that is given away, texels."""
 FORMAT = 1
+HALVED = ("texture.tables",)
+"""Tensors kept in half precision: colors, to a 2000th of their size."""
 CONVENTIONS = (
     "head space: +y up, +z out of the face, +x to the subject's left, metres; offsets are added to the subdivided "
     "head at rest; the texture's map has row 0 at v = 1"
@@ -89,6 +93,8 @@ class NeuralHeadAvatar:
             raise ValueError(f"render takes the parameters of one frame, not of {len(params)}")
         device = self.geometry.rest.device
         poses = Poses.of(params, device)
+        if self._shader is not None:
+            return self._shader.draw(poses, self._told(params), camera, torch.tensor(background, device=device))
         world = self.geometry.posed(poses)
         view = torch.as_tensor(camera.world_to_camera[:3, :3], dtype=torch.float32, device=device)
         seen = self.layout.see(world, project(world, camera), view, camera.height, camera.width)
@@ -101,9 +107,17 @@ class NeuralHeadAvatar:
             seen.fragments.depth[0].cpu().numpy(), lambda: normals,
         )  # fmt: skip
 
-    def _prepared(self, params: HeadParams) -> Any:
+    @cached_property
+    def _shader(self) -> Shader | None:
+        """What draws a stack of maps, made for the first picture."""
+        return Shader(self.geometry, self.layout, self.look) if isinstance(self.look, Stack) else None
+
+    def _told(self, params: HeadParams) -> Tensor:
         own = replace(params, identity=self.identity)
-        return self.look.prepare(self.teller(self.geometry.head, own, str(self.geometry.rest.device)))
+        return self.teller(self.geometry.head, own, str(self.geometry.rest.device))
+
+    def _prepared(self, params: HeadParams) -> Any:
+        return self.look.prepare(self._told(params))
 
     def mesh(self, params: HeadParams | None = None) -> HeadModel:
         """The subdivided head with its offsets, without the lashes, which are not drawn; see `methods.base.HasMesh`."""
@@ -127,11 +141,14 @@ class NeuralHeadAvatar:
         """Write avatar.json and model.safetensors into an existing folder."""
         folder = Path(folder)
         tensors = {
-            **self.geometry.state(), **self.look.state(),
+            **self.geometry.offsets.kept().state(), **self.look.state(),
             "pose_range": self.geometry.pose_range,
             "base_offset": self.base.template - load(self.head_model).template.to(self.base.template),
         }  # fmt: skip
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        kept = {
+            name: tensor.detach().cpu().to(torch.float16 if name in HALVED else torch.float32).contiguous()
+            for name, tensor in tensors.items()
+        }  # fmt: skip
         safetensors.torch.save_file(kept, str(folder / "model.safetensors"))
         low, high = self.expression_range
         about = {
@@ -166,7 +183,10 @@ class NeuralHeadAvatar:
             teller = Teller.from_state(about["told"], settings, device)
             identity = torch.tensor(about["identity"], dtype=torch.float32, device=device)
             fine = subdivided(base).to(device)
-            offsets = fresh_offsets(fine, identity, settings, torch.Generator(), device)
+            if "offsets.rest" in tensors:
+                offsets: Offsets = FixedOffsets(tensors["offsets.rest"], tensors["offsets.axes"])
+            else:
+                offsets = fresh_offsets(fine, identity, settings, torch.Generator(), device)
             geometry = Geometry(fine, identity, offsets, tensors["pose_range"])
             geometry.load_state(tensors)
             texture = fresh_texture(settings, teller, torch.Generator(), device)

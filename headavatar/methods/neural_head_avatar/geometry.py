@@ -70,10 +70,13 @@ class Geometry:
 
     def offset(self, poses: Poses) -> Tensor:
         """(B, V, 3) what the frames add to the head at rest, head space, metres."""
+        return self.offsets(poses.neck, self.shares(poses))
+
+    def shares(self, poses: Poses) -> Tensor:
+        """(B, 6) rotation and translation as shares of what training showed, in [-1, 1]."""
         low, high = self.pose_range
         pose = torch.cat([poses.rotation, poses.translation], 1)
-        share = (2 * (pose - low) / (high - low).clamp_min(1e-6) - 1).clamp(-1, 1)
-        return self.offsets(poses.neck, share)
+        return (2 * (pose - low) / (high - low).clamp_min(1e-6) - 1).clamp(-1, 1)
 
     def moved(self, poses: Poses | None = None) -> HeadModel:
         """The head model with the offsets of one frame in its template; those of an unturned neck if None."""

@@ -7,7 +7,7 @@ moves a whole lock of hair. `SirenOffsets` are the published network over the su
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +39,35 @@ class Offsets(Protocol):
         """What is learned, by the size of its steps: "offsets", "volume" of hair, and "turning" with neck and pose."""
 
     def state(self) -> dict[str, Tensor]: ...
+
+    def kept(self) -> Offsets:
+        """The same offsets as an avatar keeps them, which no longer learn."""
+
+
+class FixedOffsets:
+    """Offsets that are linear in the neck's turn and the head's pose.
+
+    Args:
+        rest: (V, 3) with the neck unturned and the head as it is held on average, meters, head space.
+        axes: (9, V, 3) what each axis of neck and pose adds.
+    """
+
+    groups: ClassVar[dict[str, list[Tensor]]] = {}
+
+    def __init__(self, rest: Tensor, axes: Tensor) -> None:
+        self.rest, self.axes = rest, axes
+
+    def static(self) -> Tensor:
+        return self.rest
+
+    def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
+        return self.rest + torch.einsum("bk,kvc->bvc", torch.cat([neck, pose], 1), self.axes)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"offsets.rest": self.rest, "offsets.axes": self.axes}
+
+    def kept(self) -> FixedOffsets:
+        return self
 
 
 class SmoothOffsets:
@@ -89,9 +118,14 @@ class SmoothOffsets:
         return self.solve(self.latent) * self.movable + self.volume()
 
     def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
-        axes = torch.cat([neck, pose], 1)
-        by_axis = torch.einsum("vn,knc->vkc", self.spread, self.nodes) * (self.follows * self.movable)[..., None]
-        return self.static() + torch.einsum("bk,vkc->bvc", axes, by_axis)
+        return self.static() + torch.einsum("bk,vkc->bvc", torch.cat([neck, pose], 1), self._by_axis())
+
+    def _by_axis(self) -> Tensor:
+        return torch.einsum("vn,knc->vkc", self.spread, self.nodes) * (self.follows * self.movable)[..., None]
+
+    def kept(self) -> FixedOffsets:
+        with torch.no_grad():
+            return FixedOffsets(self.static(), self._by_axis().transpose(0, 1).contiguous())
 
     @property
     def groups(self) -> dict[str, list[Tensor]]:
@@ -180,3 +214,6 @@ class SirenOffsets:
 
     def state(self) -> dict[str, Tensor]:
         return {f"offsets.{i}": tensor for i, tensor in enumerate(self.groups["offsets"])}
+
+    def kept(self) -> SirenOffsets:
+        return self

@@ -18,7 +18,7 @@ MOST_MAPS = 512
 
 def shade(
     fragments: Fragments, mesh: Topology, uv_faces: Tensor, uvs: Tensor, texels: Tensor, scales: Tensor,
-    coefficients: Tensor, first_shading: int, points: Tensor | None, axes: Tensor | None, background: Tensor,
+    coefficients: Tensor, points: Tensor | None, axes: Tensor | None, light: Tensor, background: Tensor,
 ) -> Tensor:  # fmt: skip
     """`reference.baked.shade`.
 
@@ -38,12 +38,15 @@ def shade(
         )  # fmt: skip
     uvs, texels, scales, coefficients = (t.contiguous() for t in (uvs, texels, scales, coefficients))
     axes = None if axes is None else axes.float().contiguous()
-    background = background.float().contiguous()
+    light, background = light.contiguous(), background.float().contiguous()
+    side = len(texels)
+    touched, blended = torch.zeros(side, side, dtype=torch.uint8), torch.zeros(side, side, 4)
     picture = torch.empty(height, width, 4)
     handle().ha_shade_baked(
         pointer(fragments.face_index.contiguous()), pointer(fragments.bary.contiguous()), pointer(mesh.faces),
-        pointer(uv_faces), pointer(uvs), pointer(texels), pointer(scales), pointer(coefficients), size(first_shading),
-        pointer(normals), pointer(axes), size(0 if axes is None else len(axes)), pointer(background), size(height),
-        size(width), size(len(texels)), size(len(scales)), pointer(picture),
+        pointer(uv_faces), pointer(uvs), pointer(texels), pointer(scales), pointer(coefficients), pointer(normals),
+        pointer(axes), pointer(light), size(0 if axes is None else len(axes)), pointer(background), size(height),
+        size(width), size(side), size(len(scales)), size(len(light)), pointer(touched), pointer(blended),
+        pointer(picture),
     )  # fmt: skip
     return picture
