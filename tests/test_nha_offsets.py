@@ -33,6 +33,7 @@ def random_offsets(kind: str, head: HeadModel, volume: HairVolume, rng: np.rando
         siren = SirenOffsets.fresh(head.template, free, follows[:, :1], generator)
         siren.last[0].copy_(torch.randn(siren.last[0].shape, generator=generator) * 0.05)
         siren.last[1].copy_(torch.randn(3, generator=generator) * 0.1)
+        siren.siren.mapping[-1][0].mul_(50)  # so that the neck's turn tells
         return siren
     solve = Smoother(head.faces, head.vertex_count, 30.0).solve
     heights = HairVolume(torch.rand(head.vertex_count, 1, generator=generator) * 0.03, volume.ways, volume.smoother)
