@@ -83,7 +83,7 @@ def stack_with_hair() -> tuple[Clip, dict[str, Any]]:
 
 def siren_without() -> tuple[Clip, dict[str, Any]]:
     """The bare head, whose light and outlines the network must learn."""
-    steps = {"geometry_steps": 6, "texture_steps": 80, "joint_steps": 20, "map_lr": 0.03, "network_lr": 4e-3}
+    steps = {"geometry_steps": 6, "texture_steps": 110, "joint_steps": 20, "map_lr": 0.08, "network_lr": 6e-3}
     sizes = {"offset_lr": 3e-4, "map_features": 8, "hidden": 32}
     return clip_of(synthetic.make(24, 48, 2)), {**KINDS["siren"], **steps, **sizes}
 
