@@ -1,4 +1,4 @@
-"""The fast drawing of neural-head-avatar: the same pictures as training draws, from files too, and its opacity."""
+"""The fast drawing of neural-head-avatar: the same pictures as training draws, and from files too."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from headavatar.export.glb import build_glb
-from headavatar.export.head_mesh import morph_mesh
-from headavatar.export.mesh_avatar import png
 from headavatar.head import load
 from headavatar.head.subdivide import subdivided
 from headavatar.methods.neural_head_avatar.avatar import NeuralHeadAvatar
@@ -90,18 +87,3 @@ def test_files_draw_the_same(seen: tuple[NeuralHeadAvatar, HeadParams], tmp_path
     one, other = (each.render(params[3], CAMERA) for each in (avatar, again))
     assert (np.abs(one.rgb - other.rgb).max(-1) < 1 / 255).mean() > 0.998
     assert (np.abs(one.alpha - other.alpha) < 1 / 255).mean() > 0.998
-
-
-def test_opacity_is_exported_where_hair_may_be(seen: tuple[NeuralHeadAvatar, HeadParams]) -> None:
-    avatar, _ = seen
-    texture, head = avatar.texture(), avatar.mesh()
-    assert texture.shape[2] == 4
-    side = len(texture)
-    middles = head.uvs[head.uv_faces].mean(1)
-    rows, columns = ((1 - middles[:, 1]) * side).long().numpy(), (middles[:, 0] * side).long().numpy()
-    opacity = texture[rows, columns, 3]
-    face = (head.regions["lips"] | head.regions["eyes"] | head.regions["teeth"])[head.faces].all(1).numpy()
-    scalp = head.regions["scalp"][head.faces].all(1).numpy()
-    assert (opacity[face] == 255).all() and (opacity[scalp] < 128).mean() > 0.05
-    data = build_glb(morph_mesh(head, avatar.identity), None, png(texture), {}, cut_out=True)
-    assert b'"alphaMode":"MASK"' in data and b'"alphaCutoff":0.5' in data

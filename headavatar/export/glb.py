@@ -19,8 +19,6 @@ from headavatar.scene import Array
 _SMALLEST_M = 1e-6
 """Displacements below a thousandth of a millimetre are left out of sparse accessors."""
 
-_CUTOFF = 0.5
-
 _SKIN_COLOR = [0.80, 0.62, 0.54, 1.0]
 
 
@@ -82,9 +80,8 @@ class Animation:
 
 
 def build_glb(
-    mesh: MorphMesh, animation: Animation | None, texture_png: bytes | None, provenance: dict[str, Any],
-    *, cut_out: bool = False,
-) -> bytes:  # fmt: skip
+    mesh: MorphMesh, animation: Animation | None, texture_png: bytes | None, provenance: dict[str, Any]
+) -> bytes:
     """Write a GLB.
 
     Args:
@@ -92,7 +89,6 @@ def build_glb(
         animation: one clip, or None.
         texture_png: the color texture, drawn unlit since its light is the video's; without it, plain lit skin.
         provenance: goes to `asset.extras.headavatar`.
-        cut_out: the texture's alpha says what is drawn, where it is at least `_CUTOFF`.
     Returns:
         the file's bytes.
     """
@@ -118,7 +114,7 @@ def build_glb(
     file.nodes.append(gltf.Node(name="head_mesh", mesh=0, skin=0))
     mesh_node = len(file.nodes) - 1
     file.scenes.append(gltf.Scene(name="headavatar", nodes=[joints[0], mesh_node]))
-    _add_material(file, pool, texture_png, cut_out)
+    _add_material(file, pool, texture_png)
     if animation is not None:
         _add_animation(file, pool, animation, mesh_node, dict(zip(mesh.rig.names, joints, strict=True)))
     data = pool.joined()
@@ -220,7 +216,7 @@ def _add_rig(file: gltf.GLTF2, pool: _Pool, rig: Rig) -> list[int]:
     return joints
 
 
-def _add_material(file: gltf.GLTF2, pool: _Pool, texture_png: bytes | None, cut_out: bool) -> None:
+def _add_material(file: gltf.GLTF2, pool: _Pool, texture_png: bytes | None) -> None:
     if texture_png is None:
         look = gltf.PbrMetallicRoughness(baseColorFactor=_SKIN_COLOR, metallicFactor=0.0, roughnessFactor=0.8)
         file.materials.append(gltf.Material(name="skin", pbrMetallicRoughness=look))
@@ -238,10 +234,7 @@ def _add_material(file: gltf.GLTF2, pool: _Pool, texture_png: bytes | None, cut_
     look = gltf.PbrMetallicRoughness(
         baseColorTexture=gltf.TextureInfo(index=0), metallicFactor=0.0, roughnessFactor=0.9
     )
-    # a mask and no blending, which would have to draw faces from back to front
-    mode = {"alphaMode": gltf.MASK, "alphaCutoff": _CUTOFF} if cut_out else {}
-    extensions: dict[str, Any] = {"KHR_materials_unlit": {}}
-    file.materials.append(gltf.Material(name="skin", pbrMetallicRoughness=look, extensions=extensions, **mode))
+    file.materials.append(gltf.Material(name="skin", pbrMetallicRoughness=look, extensions={"KHR_materials_unlit": {}}))
     file.extensionsUsed.append("KHR_materials_unlit")
 
 

@@ -111,6 +111,7 @@ def vertices_of(head: HeadModel, identity: Array, params: HeadParams, *, moved: 
         head: the model.
         identity: (S,).
         params: one frame (T = 1), of the shape.
+        seen: one frame, of the colors.
         moved: in world space; else in head space with the neck unturned.
     Returns:
         (V, 3) float32 metres.
@@ -133,8 +134,8 @@ def texture_png(avatar: HasMesh, params: HeadParams) -> bytes:
 
 
 def png(picture: Array) -> bytes:
-    """(H, W, 3) uint8 RGB or (H, W, 4) RGBA as a PNG file."""
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(picture[..., [2, 1, 0, 3][: picture.shape[2]]]))[1])
+    """(H, W, 3) uint8 RGB as a PNG file."""
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1])
 
 
 def one_texture(avatar: HasMesh, head: HeadModel, clip: HeadParams) -> Array:
@@ -147,7 +148,7 @@ def one_texture(avatar: HasMesh, head: HeadModel, clip: HeadParams) -> Array:
         head: its mesh.
         clip: all frames of the clip.
     Returns:
-        (S, S, 3) uint8, or (S, S, 4) where the avatar's has opacity.
+        (S, S, 3) uint8.
     """
     rest = rest_of(clip)
     names = list(head.expression_names)
@@ -168,10 +169,10 @@ def colors_at(texture: Array, uvs: Array) -> Array:
     """Colors of a texture at points of it, bilinear.
 
     Args:
-        texture: (S, S, C) uint8, row 0 at v = 1.
+        texture: (S, S, 3) uint8, row 0 at v = 1.
         uvs: (N, 2) in [0, 1], v up.
     Returns:
-        (N, C) uint8.
+        (N, 3) uint8.
     """
     side = np.array(texture.shape[1::-1])
     place = (np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1) * side - 0.5).astype(np.float32)

@@ -65,14 +65,12 @@ def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) ->
     frames = frame_range(settings.frames, len(clip))
     identity, texture, name = clip.params.identity, _texture(workspace), "head"
     of: dict[str, str] = {}
-    cut_out = False
     if settings.avatar:
         opened = open_avatar(workspace, settings.avatar, context.device)
         if isinstance(opened.avatar, HasMesh):
             name, of = opened.name, {"avatar": opened.name, "method": opened.avatar.method}
             model, identity = opened.avatar.mesh().cpu(), opened.avatar.identity
-            colors = one_texture(opened.avatar, model, clip.params)
-            texture, cut_out = png(colors), colors.shape[2] == 4
+            texture = png(one_texture(opened.avatar, model, clip.params))
         else:
             context.reporter.warn(f"{opened.name} is no mesh: the GLB shows the tracked head")
     mesh = morph_mesh(model, identity)
@@ -85,7 +83,7 @@ def _glb(workspace: Workspace, settings: ExportSettings, context: RunContext) ->
         "axes": "+y up, +z out of the face, +x to the subject's left", "unit": "metre",
         "source_digest": video.get("digest", ""), "frames": len(frames), "rest_translation_m": rest.tolist(),
     }  # fmt: skip
-    data = build_glb(mesh, animation, texture, provenance, cut_out=cut_out)
+    data = build_glb(mesh, animation, texture, provenance)
     with workspace.replace_dir("exports/glb") as folder:
         (folder / f"{name}.glb").write_bytes(data)
         (folder / "README.txt").write_text(GLB_README.format(file=f"{name}.glb", more=OF_AVATAR if of else ""))

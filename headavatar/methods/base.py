@@ -133,7 +133,7 @@ class HasMesh(Protocol):
         Args:
             params: of one frame (T = 1), for what the expression does to them; at rest if None.
         Returns:
-            (S, S, 3) uint8, row 0 at v = 1; (S, S, 4) where parts of it can be seen through.
+            (S, S, 3) uint8, row 0 at v = 1.
         """
 
 

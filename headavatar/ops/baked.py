@@ -101,8 +101,8 @@ def shade_baked(
     """Draw a posed head: base + sum of weights[k] maps[k] + sum of (normal . axes[r]) light[r], outlines anti-aliased.
 
     Maps are read bilinearly. Opacity is clamped to [0, 1] and lays the color over the background; the picture is
-    clamped once outlines are anti-aliased. The normal is interpolated between those of the
-    vertices. Meshes asked about last are remembered (`topology`), so pass the same `faces` each time.
+    clamped once outlines are anti-aliased. The normal is interpolated between those of the vertices.
+    Meshes asked about last are remembered (`topology`), so pass the same `faces` each time.
 
     Args:
         vertices: (V, 3) x and y in pixels, z = camera z in meters.

@@ -11,7 +11,6 @@ from torch import Tensor
 from ... import ops
 from ...head import HeadModel
 from ...head.normals import vertex_normals
-from .geometry import LOOSE
 from .stack import Stack
 from .texture import MOUTH, Places, Texture
 
@@ -52,14 +51,10 @@ class Layout:
         self.uvs = head.uvs
         low, high = rest.amin(0), rest.amax(0)
         self.coordinates = (rest - (low + high) / 2) / (high - low).max() * 2
-        self.in_mouth, self.loose = (self._inside(head, regions) for regions in (MOUTH, LOOSE))
-
-    def _inside(self, head: HeadModel, regions: tuple[str, ...]) -> Tensor:
-        """(F,) bool: the faces whose corners all lie in some regions."""
-        inside = torch.zeros(head.vertex_count, dtype=torch.bool, device=self.faces.device)
-        for region in regions:
-            inside |= head.regions.get(region, torch.zeros_like(inside)).to(inside.device)
-        return inside[self.faces].all(1)
+        mouth = torch.zeros(head.vertex_count, dtype=torch.bool, device=rest.device)
+        for region in MOUTH:
+            mouth |= head.regions.get(region, torch.zeros_like(mouth)).to(rest.device)
+        self.in_mouth = mouth[self.faces].all(1)
 
     def see(self, world: Tensor, pixels: Tensor, view: Tensor, height: int, width: int) -> Seen:
         """Rasterise.

@@ -44,10 +44,6 @@ class Texels:
             layout.in_mouth[seen.face_index[where].long()],
         )  # fmt: skip
 
-    def thinning(self) -> Tensor:
-        """(N,) bool: whether a texel in use lies on hair or the neck, which may be seen through."""
-        return self._layout.loose[self._seen.face_index[self.where].long()]
-
     def nearest(self) -> tuple[Array, Array]:
         """(S, S) rows and columns of the used texel nearest to each."""
         _, (rows, columns) = distance_transform_edt(~self.where.cpu().numpy(), return_indices=True)
@@ -65,13 +61,9 @@ def unwrapped(layout: Layout, look: Texture | Stack, prepared: Any, normals: Ten
         normals: (V, 3) unit, camera space, of the frame: light is drawn in.
         size: S, of the texture.
     Returns:
-        (S, S, 3) uint8, row 0 at v = 1, or (S, S, 4) where it has opacity, which counts where hair may be and at the
-        neck, so that no face has holes; texels without a face carry the nearest one's color, so that no seam shows.
+        (S, S, 3) uint8, row 0 at v = 1; texels without a face carry the nearest one's color, so that no seam shows.
     """
     texels = Texels(layout, size)
-    colors = look.colors([texels.places(normals)], prepared)[0].clamp(0, 1)
-    if colors.shape[1] == 4:
-        colors[~texels.thinning(), 3] = 1
-    picture = torch.zeros(size, size, colors.shape[1], device=normals.device)
-    picture[texels.where] = colors
+    picture = torch.zeros(size, size, 3, device=normals.device)
+    picture[texels.where] = look.colors([texels.places(normals)], prepared)[0][:, :3].clamp(0, 1)
     return np.asarray(np.round(255 * picture.cpu().numpy()[texels.nearest()]), np.uint8)
