@@ -281,7 +281,7 @@ CASES = (
     Case("reading maps, forward + backward", "20k places, 32 channels, 256 x 256", lambda: _sample_maps(20000, 256, 32),
          4 * (256 * 256 * 32 + 20000 * 32 * 4), 20000 * 32 * 24),
     Case("baked picture", "40k faces, 16 + 4 maps of 256 x 256, 256 x 256", lambda: _shade_baked(256, 256, 16, 4),
-         29000 * 3 * 24 * 2 + 4 * 256 * 256 * 14, 29000 * 3 * 24 * 10),
+         29000 * 4 * 24 * 2 + 4 * 256 * 256 * 14, 29000 * 4 * 24 * 2),
     Case("network, forward + backward", "65k samples, 32-64-64-16", _mlp, 4 * _N * 96,
          3 * 2 * _N * (32 * 64 + 64 * 64 + 64 * 16)),
     Case("field and compositing, forward", "8192 rays x 8 samples", lambda: _field(False), 4 * _N * 8, _N * _FIELD_OPS),
