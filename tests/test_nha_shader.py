@@ -46,14 +46,14 @@ def seen() -> tuple[NeuralHeadAvatar, HeadParams]:
     pose = torch.from_numpy(np.concatenate([params.rotation, params.translation], 1))
     geometry = Geometry(fine, identity, offsets, torch.stack([pose.amin(0), pose.amax(0)]))
     teller = Teller.of(fine, params, settings, "cpu")
-    stack = Stack.fresh(teller.size, SIDE)
+    stack = Stack.fresh(teller.size, SIDE, coarse=SIDE // 2)
     stack.tables[0] = torch.rand(stack.tables.shape[1], generator=generator) * 1.4 - 0.2
     stack.tables[1:] = 0.1 * torch.randn(stack.tables[1:].shape, generator=generator)
     stack.light[:] = 0.1 * torch.randn(stack.light.shape, generator=generator)
     avatar = NeuralHeadAvatar(
         name="anna", base=base, geometry=geometry, texture=stack, teller=teller,
         expression_range=(params.expression.min(0), params.expression.max(0)),
-        settings={"map_size": SIDE},
+        settings={"map_size": SIDE, "table_size": SIDE // 2},
     )  # fmt: skip
     return avatar, params
 

@@ -40,8 +40,9 @@ def places_of(count: int, generator: torch.Generator) -> Places:
 
 
 def random_stack(count: int, size: int, generator: torch.Generator) -> Stack:
-    stack = Stack.fresh(count, size)
+    stack = Stack.fresh(count, size, coarse=size // 2)
     stack.tables.copy_(torch.randn(stack.tables.shape, generator=generator))
+    stack.detail.copy_(torch.randn(stack.detail.shape, generator=generator))
     stack.light.copy_(torch.randn(stack.light.shape, generator=generator))
     return stack
 
@@ -57,7 +58,7 @@ def test_a_stack_is_linear_in_its_coefficients(torch_rng: torch.Generator) -> No
     assert (one - other).abs().max() > 0.1
     flipped = Places(place.uv, place.coordinates, -place.normals, place.in_mouth)
     (behind,) = stack.colors([flipped], stack.prepare(told[:1]))
-    unlit = Stack(stack.tables, torch.zeros_like(stack.light), 16).colors([place], stack.prepare(told[:1]))[0]
+    unlit = Stack(stack.tables, stack.detail, torch.zeros_like(stack.light)).colors([place], stack.prepare(told[:1]))[0]
     torch.testing.assert_close((one + behind) / 2, unlit, atol=2e-5, rtol=1e-4)  # light is odd in the normal
 
 

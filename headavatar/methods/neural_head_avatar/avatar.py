@@ -227,7 +227,8 @@ def fresh_texture(
 ) -> Texture | Stack:
     """A texture that has learned nothing, of the settings' size: a stack where it is told coefficients."""
     if teller.coefficients is not None:
-        return Stack.fresh(teller.size, settings.map_size, device)
+        coarse = min(settings.table_size, settings.map_size) if settings.texture == "stack" else settings.map_size
+        return Stack.fresh(teller.size, settings.map_size, device, coarse=coarse)
     return Texture.fresh(
         map_size=settings.map_size, features=settings.map_features, width=settings.hidden, layers=settings.layers,
         shader_width=settings.shader_hidden, condition=teller.size, everywhere=settings.condition == "expression",

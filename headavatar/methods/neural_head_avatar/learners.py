@@ -51,14 +51,14 @@ class SirenLearner:
 
 
 class StackLearner:
-    """Adam over the tables by outer products, and over the light."""
+    """Adam over the tables by outer products, and over detail and light."""
 
     def __init__(self, stack: Stack, sparsity: float) -> None:
         self.stack = stack
         l1 = stack.tables.new_full((len(stack.tables),), sparsity)
         l1[0] = 0.0  # the base is free
         self.tables = ops.RankOneAdam(stack.tables, 1.0, l1=l1)
-        self.light = Adam([stack.light])
+        self.light = Adam([stack.detail, stack.light])
 
     def prepare(self, told: Tensor, learns: bool) -> Any:
         return self.stack.prepare(told).requires_grad_(learns)

@@ -13,13 +13,14 @@ from torch import Tensor
 from ...head import HeadModel
 
 SMOOTHNESS = {
-    "neck": 5.0, "ears": 500.0, "sockets": 100.0, "eyelids": 100.0, "mouth_interior": 100.0,
+    "neck": 1.0, "ears": 50.0, "sockets": 100.0, "eyelids": 100.0, "mouth_interior": 100.0,
 }  # fmt: skip
 """How much smoother than the rest offsets are to be in some regions, the later one where they overlap.
 
-Source: Grassal et al. 2022, supplement, weights of the Laplacian term: ears 500, eye region 100, static neck 5. The
-cavity of the mouth, which no picture shows, counts as the eye region does; the paper's half weight of the nose is left
-out, as no region of ours is the nose."""
+Source: Grassal et al. 2022, supplement, weights of the Laplacian term: eye region 100; its ears' 500 and neck's 5 are a
+tenth and a fifth here, so that long hair may widen them rather than the cheeks. The cavity of the mouth, which no
+picture shows, counts as the eye region does; the paper's half weight of the nose is left out, as no region of ours is
+the nose."""
 
 LONGEST = 1.5
 """Edges of the scalp may be this much longer than their mean. Source: Grassal et al. 2022, supplement, edge term."""

@@ -28,6 +28,7 @@ class NeuralHeadAvatarSettings:
     sparsity: float = option(1e-7, "Weight of the sum of the absolute values of a stack's maps.")
     bake: bool = option(False, "Write the network into a stack of maps at the end, which draws fast and exports.")
     map_size: int = option(256, "Edge of the texture's maps, texels.")
+    table_size: int = option(128, "Edge of what expressions add to a stack, texels.")
     map_features: int = option(16, "Features of a texel, for the network.")
     hidden: int = option(64, "Width of the texture's network.")
     layers: int = option(3, "Layers of the texture's network.")
@@ -62,7 +63,7 @@ class NeuralHeadAvatarSettings:
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
     "balanced": {"joint_steps": 3000},
-    "quality": {"joint_steps": 8000, "map_size": 512},
+    "quality": {"joint_steps": 8000, "map_size": 512, "table_size": 256},
     "paper": {
         "geometry_steps": 2344,
         "texture_steps": 6250,

@@ -31,9 +31,8 @@ class Shader:
         if isinstance(offsets, FixedOffsets):
             static, self._axes = offsets.static(), offsets.axes.flatten(1).T.contiguous()
         self._head = FoldedHead(geometry.head, geometry.identity, geometry.rest + static)
-        tables = stack.tables.view(-1, stack.size, stack.size, CHANNELS)
         light = stack.light.unflatten(2, (3, CHANNELS)).permute(2, 0, 1, 3)
-        self._maps = ops.pack_maps(tables[0], tables[1:], light)
+        self._maps = ops.pack_maps(*stack.maps(), light)
         self._faces, self._uv_faces = layout.faces.int().contiguous(), layout.uv_faces.int().contiguous()
         self._view_axes = torch.eye(3, device=device)
 
