@@ -44,7 +44,7 @@ CONVENTIONS = (
 
 
 class NeuralHeadAvatar:
-    """A textured mesh whose color a network gives; see `methods.Avatar` and `methods.base.HasMesh`.
+    """A textured mesh whose colors a stack of maps or a network gives; see `methods.Avatar` and `methods.base.HasMesh`.
 
     Args:
         name: of the avatar.

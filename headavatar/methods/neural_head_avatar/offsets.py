@@ -1,4 +1,4 @@
-"""How far each vertex stands off the head model: one shape for the whole clip, and what the neck's turn adds.
+"""How far each vertex stands off the head model: one shape for the whole clip, and what neck and pose add.
 
 Two ways to hold it. `SmoothOffsets` are free vectors seen through a smoothing solve, so that a gradient at the outline
 moves a whole lock of hair. `SirenOffsets` are the published network over the surface.

@@ -60,7 +60,8 @@ def stages_of(settings: Any) -> tuple[Stage, ...]:
     }  # fmt: skip
     painted = dict.fromkeys(mesh, 0.0) | {"silhouette": s.silhouette_weight}
     whole = (1.0, s.final_lr)
-    half, middle = round(s.joint_steps * s.perceptual_from), s.final_lr**s.perceptual_from
+    begins = min(max(s.perceptual_from, 0.0), 1.0)
+    half, middle = round(s.joint_steps * begins), s.final_lr**begins
     share, rate = s.joint_share, s.joint_rate
     moving = (share * s.offset_lr, share * s.volume_lr, s.turning_lr, s.map_lr * rate, s.network_lr * rate, 1.0)
     stages = (
@@ -76,7 +77,7 @@ def stages_of(settings: Any) -> tuple[Stage, ...]:
 def rate_at(stage: Stage, progress: float) -> float:
     """What a stage's step sizes are multiplied with after a share of its steps: falling evenly in the logarithm."""
     start, end = stage.falls
-    return start * (end / start) ** progress
+    return start * (end / start) ** progress if start > 0 else 0.0
 
 
 def stage_at(stages: tuple[Stage, ...], index: int) -> tuple[Stage, float]:
