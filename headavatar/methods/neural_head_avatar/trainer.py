@@ -31,7 +31,7 @@ from .texture import Texture
 REGIONS = ("mouth", "face", "eyes", "head")
 """What patches lie about, one after the other."""
 NEARNESS = {
-    "scalp": 1e-3, "neck": 1e-3, "face": 3.0, "ears": 0.03, "lips": 3.0, "eyelids": 5.0, "sockets": 5.0,
+    "scalp": 1e-3, "neck": 1e-3, "face": 1.0, "ears": 0.1, "lips": 3.0, "eyelids": 5.0, "sockets": 5.0,
     "mouth_interior": 5.0,
 }  # fmt: skip
 """How strongly each region is held to the tracked head: little where hair may be, most where nothing shows depth."""
