@@ -23,9 +23,7 @@ PUBLISHED = {
 
 def test_the_preset_has_the_published_numbers() -> None:
     paper = get("nerf-blendshape").resolve("paper")
-    spec = HashGridSpec(
-        paper.levels, paper.features, paper.log2_table, paper.base_resolution, paper.finest_resolution
-    )
+    spec = HashGridSpec(paper.levels, paper.features, paper.log2_table, paper.base_resolution, paper.finest_resolution)
     assert spec.parameters == 985_824
     assert (paper.rays, paper.frames_per_step, paper.sigma_layers, paper.geometry_features) == (2048, 2, 4, 64)
     first, second, third = phases_of(paper)
@@ -36,9 +34,7 @@ def test_the_preset_has_the_published_numbers() -> None:
 
 
 def test_rates_drop_twice_to_a_third() -> None:
-    assert [rate_at("drops", 0.05, p) for p in (0, 0.19, 0.21, 0.49, 0.51)] == pytest.approx(
-        [1, 1, 0.33, 0.33, 0.1089]
-    )
+    assert [rate_at("drops", 0.05, p) for p in (0, 0.19, 0.21, 0.49, 0.51)] == pytest.approx([1, 1, 0.33, 0.33, 0.1089])
 
 
 def test_published_densities_are_per_unit_of_a_cube_of_0_12_units() -> None:

@@ -137,9 +137,7 @@ def test_damaged_file_in_the_cache_is_refused(register: Register, content: bytes
     assert entry.sha256 in caught.value.why and hashlib.sha256(content[:100]).hexdigest() in caught.value.why
 
 
-def test_wheel_carrier(
-    tmp_path: Path, register: Register, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wheel_carrier(tmp_path: Path, register: Register, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = tmp_path / "shelf"
     shelf.mkdir()
     with zipfile.ZipFile(shelf / "carrier_pkg-1.0-py3-none-any.whl", "w") as wheel:

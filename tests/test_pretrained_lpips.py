@@ -12,9 +12,7 @@ from headavatar.pretrained import cache, lpips
 from headavatar.pretrained.catalog import ENTRIES
 
 
-def test_weights_are_converted_once(
-    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_are_converted_once(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = [rng.normal(size=(3, 3, 4, 6)).astype(np.float32) for _ in range(2)]
     biases = [rng.normal(size=6).astype(np.float32) for _ in range(2)]
     head = rng.normal(size=(1, 1, 6, 1)).astype(np.float32)

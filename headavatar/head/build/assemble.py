@@ -74,6 +74,7 @@ class Assembly:
 
     def joints(self, raw: Array) -> Array:
         """(M, N, 3) raw heads to (M, 4, 3) joints, order of `JOINTS`."""
+
         def middle(name: str) -> Array:
             return raw[:, self.raw.group(name)].mean(1)
 
@@ -102,9 +103,7 @@ def assemble(raw: RawHead, mean: Array) -> Assembly:
     normal = np.array([0.0, 1.0, _CUT_SLOPE])
     skin_vertices = np.unique(body)
     seed = skin_vertices[np.argmax(raw.vertices[skin_vertices, 1])]
-    clip = neck.clip(
-        mean, body, np.array([0, _CUT_HEIGHT, _CUT_DEPTH]), normal / np.linalg.norm(normal), int(seed)
-    )
+    clip = neck.clip(mean, body, np.array([0, _CUT_HEIGHT, _CUT_DEPTH]), normal / np.linalg.norm(normal), int(seed))
     lashes, tongue = raw.group(*_LASHES), raw.group("helper-tongue")
     upper = teeth.arch(raw.vertices, raw.quads[raw.groups == "helper-upper-teeth"], upper=True)
     lower = teeth.arch(raw.vertices, raw.quads[raw.groups == "helper-lower-teeth"], upper=False)

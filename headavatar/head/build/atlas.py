@@ -24,9 +24,7 @@ _DENSITY = {"scalp": 0.35, "neck": 0.35, "ears": 0.5, "face": 1.0, "eyelids": 1.
 _HIDDEN_DENSITY = 0.2
 
 
-def layout(
-    template: Array, quads: Array, masks: dict[str, Array], own: Array
-) -> tuple[Array, Array]:
+def layout(template: Array, quads: Array, masks: dict[str, Array], own: Array) -> tuple[Array, Array]:
     """Lay out the atlas.
 
     Args:

@@ -134,9 +134,7 @@ def _catmull_rom(at: Array, count: int) -> Array:
     k = np.clip(at.astype(int), 0, count - 2)
     t = at - k
     rows = np.arange(len(at))
-    for shift, w in enumerate(
-        (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3)
-    ):
+    for shift, w in enumerate((-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3)):
         weights[rows, k + shift] += w / 2
     # The knots before the first and after the last continue the line: 2 p0 - p1.
     inner = weights[:, 1:-1].copy()
