@@ -60,8 +60,7 @@ def test_poses_and_camera_are_the_truth(dialect: str, clip: synthetic.SyntheticC
     pixels = true_points(load_params(workspace), workspace, clip, kept)
     off = np.linalg.norm(pixels - clip.exact[kept][..., :2], axis=-1)
     print(f"{off.mean():.3f} px")
-    # nerfblendshape says no unit of length; with the one that is found some persons stand a little farther off
-    assert off.mean() < (1.0 if dialect == "nerfblendshape" else 0.5), off.mean()
+    assert off.mean() < 0.5, off.mean()
     assert summary["landmark_nme"] < 0.02 and "below_gate" not in summary
     assert summary["imported"] == dialect
 
