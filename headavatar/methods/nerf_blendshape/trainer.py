@@ -13,6 +13,7 @@ from ... import ops
 from ...metrics.lpips import Lpips
 from ...scene import PARSING_CLASSES, Array, Clip
 from ..adam import Adam
+from ..chance import frames_of, generator_of
 from ..conditioning import Conditioning
 from . import occupancy
 from .avatar import NerfBlendshapeAvatar
@@ -101,17 +102,10 @@ class NerfBlendshapeTrainer:
         return cube, hull
 
     def _generator(self, index: int) -> torch.Generator:
-        """Random numbers of one step: a function of the seed and the step alone, so that resuming repeats them."""
-        return torch.Generator().manual_seed((self.seed * 1_000_003 + index + 1) % (1 << 63))
+        return generator_of(self.seed, index)
 
     def _frames_of(self, index: int) -> list[int]:
-        """The frames of a step: every epoch walks through all of them in an order of its own."""
-        count, total = self.settings.frames_per_step, len(self.coefficients)
-        chosen = []
-        for place in range(index * count, (index + 1) * count):
-            order = torch.randperm(total, generator=self._generator(-2 - place // total))
-            chosen.append(int(order[place % total]))
-        return chosen
+        return frames_of(self.seed, index, self.settings.frames_per_step, len(self.coefficients), -2)
 
     def step(self, index: int) -> dict[str, float]:
         """Do step `index`, 0 to total_steps - 1."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ from ...head.subdivide import subdivided
 from ...metrics.lpips import Lpips
 from ...scene import Clip
 from ..adam import Adam
+from ..chance import frames_of, generator_of
 from . import energies
 from .avatar import NeuralHeadAvatar, fresh_offsets, fresh_texture
 from .bake import baked
@@ -84,17 +86,10 @@ class NeuralHeadAvatarTrainer:
         }  # fmt: skip
 
     def _generator(self, index: int) -> torch.Generator:
-        """Random numbers of one step: a function of the seed and the step alone, so that resuming repeats them."""
-        return torch.Generator().manual_seed((self.seed * 1_000_003 + index + 1) % (1 << 63))
+        return generator_of(self.seed, index)
 
     def _frames_of(self, index: int) -> list[int]:
-        """The frames of a step: every epoch walks through all of them in an order of its own."""
-        count, total = self.settings.frames_per_step, len(self.frames)
-        chosen = []
-        for place in range(index * count, (index + 1) * count):
-            order = torch.randperm(total, generator=self._generator(-4 - place // total))
-            chosen.append(int(order[place % total]))
-        return chosen
+        return frames_of(self.seed, index, self.settings.frames_per_step, len(self.frames), -4)
 
     def step(self, index: int) -> dict[str, float]:
         """Do step `index`, 0 to total_steps - 1."""
@@ -122,7 +117,8 @@ class NeuralHeadAvatarTrainer:
             loss = loss + stage.silhouette * energies.masked_l1(alpha, matte, counted)
         if stage.offset_lr > 0:
             loss = loss + self._mesh(stage, seen, world, frames)
-        loss.backward()
+        with _in_fixed_order():
+            loss.backward()
 
         falling = rate_at(stage, progress)
         rates = {"offsets": stage.offset_lr, "volume": stage.volume_lr, "turning": stage.turning_lr}
@@ -211,6 +207,17 @@ class NeuralHeadAvatarTrainer:
             name=self.about["name"], base=self.about["head"], geometry=self.geometry, texture=self.texture,
             teller=self.teller, expression_range=self.about["expression_range"], settings=self.about["settings"],
         )  # fmt: skip
+
+
+@contextmanager
+def _in_fixed_order() -> Iterator[None]:
+    """Sums of gradients at equal places run in one order, else threads make a resumed fit end otherwise."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
