@@ -63,6 +63,8 @@ def _eval(s: _Summary) -> list[str]:
     parts = [_count(s, "frames", "holdout frames"), seen, _figure(s)]
     for name, baseline in s.get("baselines", {}).items():
         parts.append(f"{name.replace('_', ' ')}: {_figure(baseline)}")
+    if refined := s.get("refined"):
+        parts.append(f"{refined['poses'].partition(',')[0]}: {_figure(refined)} ({refined['frames']} frames)")
     return parts
 
 

@@ -14,6 +14,11 @@ class EvalSettings:
 
     avatar: str = setting("", "Avatar to measure; may be left out where the workspace has only one.")
     lpips_network: str = setting("alex", "Network of LPIPS.", choices=("alex", "vgg"))
+    refine: str = setting(
+        "none", "A second figure, beside that of tracked poses: what is refined against the avatar for it.",
+        choices=("none", "pose", "pose+expression"), added_later=True,
+    )  # fmt: skip
+    refine_every: int = setting(1, "Refine only every K-th holdout frame.", added_later=True)
 
 
 def _models(settings: Any) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from headavatar.errors import InputError
 from headavatar.evaluate.baselines import TexturedMesh, show_training_frame
 from headavatar.evaluate.figures import Figures, compare, mean
+from headavatar.evaluate.refined import measure
 from headavatar.evaluate.settings import EvalSettings
 from headavatar.methods import load_avatar
 from headavatar.metrics.l1 import silhouette_iou
@@ -83,12 +84,16 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
         "hardware": provenance.hardware(), "backend": backend.current(context.device), "seed": context.seed,
         "versions": provenance.versions(),
     }  # fmt: skip
+    refined: dict[int, Figures] = {}
+    if settings.refine != "none":
+        summary["refined"], refined = measure(clip, avatar, network, settings, context, figures["avatar"])
     if failures := below_gate(summary):
         summary["below_gate"] = failures
     rows = [
-        {"frame": int(clip.frame_idx[frame]), **{name: figures[name][i] for name in names}}
+        {"frame": int(clip.frame_idx[frame]), **{name: figures[name][i] for name in names},
+         **({"refined": refined[i]} if i in refined else {})}
         for i, frame in enumerate(clip.split.holdout)
-    ]
+    ]  # fmt: skip
     workspace.write_json(f"{folder}/eval.json", {**summary, "per_frame": rows})
     return summary
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..head import HeadModel
+    from .residuals import Residual
 
 
 def option(default: Any, help: str, *, choices: tuple[Any, ...] = ()) -> Any:
@@ -134,6 +135,28 @@ class HasMesh(Protocol):
             params: of one frame (T = 1), for what the expression does to them; at rest if None.
         Returns:
             (S, S, 3) uint8, row 0 at v = 1.
+        """
+
+
+@runtime_checkable
+class Refinable(Protocol):
+    """An avatar that says how its picture changes with a frame's pose and expression."""
+
+    expression_range: tuple[Array, Array]
+
+    @property
+    def answers_to(self) -> str:
+        """The field of `HeadParams` whose coefficients are its expressions: "expression" or "recorded"."""
+
+    def colors_at(self, params: HeadParams, camera: Camera, pixels: torch.Tensor, residual: Residual) -> torch.Tensor:
+        """Colors of some pixels over white.
+
+        Args:
+            params: of one frame, T = 1.
+            pixels: (N,) flat indices, row by row.
+            residual: of one frame, added to its pose and expression.
+        Returns:
+            (N, 3) RGB; carries gradients to the residual.
         """
 
 

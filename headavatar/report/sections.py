@@ -28,6 +28,9 @@ from headavatar.workspace.records import Record
 
 Context = dict[str, Any]
 
+TABLED = ("baselines", "versions", "refined")
+"""Entries of an evaluation that have tables of their own, or none."""
+
 REASONS = {
     "no_face": "no face", "two_faces": "two faces", "blurred": "blurred", "cut_off": "face cut off",
     "occluded": "face hidden", "landmarks_lost": "landmarks lost", "off_the_model": "off the model",
@@ -187,6 +190,9 @@ def holdout(workspace: Workspace, name: str, device: str, candidates: int) -> li
 def eval_table(scored: Mapping[str, Any]) -> list[Context]:
     """Rows of PSNR, SSIM and LPIPS: the avatar, then its baselines."""
     named = {"avatar": scored, **scored.get("baselines", {})}
+    if refined := scored.get("refined"):
+        named[f"avatar, {refined['frames']} frames' poses {refined['poses']}"] = refined
+        named["avatar, the same frames as tracked"] = refined["tracked"]
     return [
         {"name": name.replace("_", " "), **{key: _figure(row.get(key)) for key in ("psnr", "ssim", "lpips")}}
         for name, row in named.items()
@@ -258,7 +264,9 @@ def _scalars(values: Mapping[str, Any]) -> dict[str, str]:
     """The entries that one line can hold, for people."""
     return {
         key.replace("_", " "): _figure(value)
-        for key, value in _flat({k: v for k, v in values.items() if k not in ("baselines", "versions")}).items()
+        for key, value in _flat(
+            {k: v for k, v in values.items() if k not in ("baselines", "versions", "refined")}
+        ).items()
         if isinstance(value, (str, int, float))
     }
 

@@ -15,10 +15,12 @@ from ... import ops
 from ...errors import WorkspaceError
 from ...scene import Array, Camera, HeadParams, RenderOutput, Surface
 from ..conditioning import Conditioning
+from ..residuals import Residual
 from .field import DENSITY_SCALE, DENSITY_SHIFT, Field, Posed
 from .geometry import normals_from_depth, surface
 from .marching import SPACING_M, look
 from .rays import Cube, RayFrames, head_to_camera
+from .refining import colors_at
 from .warp import Warp
 
 METHOD = "nerf-blendshape"
@@ -111,6 +113,15 @@ class NerfBlendshapeAvatar:
         return RenderOutput(
             rgb.cpu().numpy(), alpha_map, depth_map, lambda: normals_from_depth(depth_map, alpha_map, camera)
         )
+
+    @property
+    def answers_to(self) -> str:
+        """See `methods.base.Refinable`."""
+        return "recorded" if self.conditioning.recorded else "expression"
+
+    def colors_at(self, params: HeadParams, camera: Camera, pixels: torch.Tensor, residual: Residual) -> torch.Tensor:
+        """Colors of some pixels, with gradients to the residual; see `methods.base.Refinable`."""
+        return colors_at(self, params, camera, pixels, residual)
 
     def surface(self, params: HeadParams, seen_from: Array, voxel_m: float = 0.002) -> Surface:
         """The skin of one frame's parameters as triangles; see `methods.HasSurface`."""

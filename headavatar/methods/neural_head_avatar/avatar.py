@@ -19,10 +19,12 @@ from ...head.normals import vertex_normals
 from ...head.parts import without
 from ...head.subdivide import subdivided
 from ...scene import WORLD_TO_CAMERA, Array, Camera, HeadParams, RenderOutput
+from ..residuals import Residual
 from .conditions import Teller
 from .drawing import Layout, paint
 from .geometry import Geometry, Poses, followers, movable, project
 from .offsets import FixedOffsets, Offsets, SirenOffsets, SmoothOffsets
+from .refining import colors_at
 from .settings import NeuralHeadAvatarSettings
 from .shader import Shader
 from .smoothing import Smoother
@@ -118,6 +120,15 @@ class NeuralHeadAvatar:
 
     def _prepared(self, params: HeadParams) -> Any:
         return self.look.prepare(self._told(params))
+
+    @property
+    def answers_to(self) -> str:
+        """The mesh follows ARKit's expressions, whatever its texture is told; see `methods.base.Refinable`."""
+        return "expression"
+
+    def colors_at(self, params: HeadParams, camera: Camera, pixels: Tensor, residual: Residual) -> Tensor:
+        """Colors of some pixels, with gradients to the residual; see `methods.base.Refinable`."""
+        return colors_at(self, params, camera, pixels, residual)
 
     def mesh(self, params: HeadParams | None = None) -> HeadModel:
         """The subdivided head with its offsets, without the lashes, which are not drawn; see `methods.base.HasMesh`."""
