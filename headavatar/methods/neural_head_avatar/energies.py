@@ -6,11 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from ...head.landmarks import EYE_LEFT, EYE_RIGHT, LIDS_LEFT, LIDS_RIGHT
+
 LIDS = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
         263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249)  # fmt: skip
 LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146,
         78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)  # fmt: skip
 """MediaPipe's points along the edges of lids and lips."""
+SHUT = 0.3
+"""A gap of this share of the usual one counts as none: landmarks of closed lids never touch."""
 
 
 def masked_l1(seen: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
@@ -40,6 +44,50 @@ def landmark_distance(pixels: Tensor, wanted: Tensor) -> Tensor:
     pixels, wanted = pixels[known], wanted[known]
     size = (wanted.amax(1) - wanted.amin(1)).amax(-1)[:, None, None].clamp_min(1)
     return ((pixels - wanted).abs() / size).mean()
+
+
+def apertures(points: Tensor) -> Tensor:
+    """How far eyes are open: the mean gap of the lids in shares of the eye's width.
+
+    Args:
+        points: (T, 478, 2 or 3) of a picture or a mesh.
+    Returns:
+        (T, 2) right and left.
+    """
+    found = []
+    for pairs, ring in ((LIDS_RIGHT, EYE_RIGHT), (LIDS_LEFT, EYE_LEFT)):
+        width = (points[:, ring[0]] - points[:, ring[8]]).norm(dim=-1).clamp_min(1e-9)
+        gaps = torch.stack([(points[:, upper] - points[:, lower]).norm(dim=-1) for upper, lower in pairs], -1)
+        found.append(gaps.mean(-1) / width)
+    return torch.stack(found, 1)
+
+
+def closedness(points: Tensor) -> Tensor:
+    """(T, 2) 1 where an eye is closed, 0 from a quarter open on, by the landmarks (T, 478, 2) of a clip's pictures.
+
+    An eye is open as on the clip's median; where a frame has no landmarks nothing is closed.
+    """
+    open_by = apertures(points)
+    usual = open_by.nanmedian(0).values.clamp_min(1e-9)
+    return (1 - 4 * (open_by / usual - SHUT).clamp_min(0)).clamp_min(0).nan_to_num(0.0)
+
+
+def closed_energy(points: Tensor, closed: Tensor) -> Tensor:
+    """How far lids gape that should touch.
+
+    Args:
+        points: (B, 478, 3) landmarks on the mesh, meters.
+        closed: (B, 2) of `closedness`.
+    Returns:
+        () mean over eyes of closedness times the mean squared gap, mm².
+    Source: Grassal et al. 2022, section 3.4, the eye-closed term.
+    """
+    gaps = []
+    for pairs in (LIDS_RIGHT, LIDS_LEFT):
+        ends = torch.tensor(pairs, device=points.device)
+        gap = (points[:, ends[:, 0]] - points[:, ends[:, 1]]) * 1000
+        gaps.append(gap.square().sum(-1).mean(-1))
+    return (torch.stack(gaps, 1) * closed).mean()
 
 
 def normal_laplacian(normals: Tensor, mask: Tensor) -> Tensor:

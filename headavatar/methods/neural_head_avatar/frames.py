@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...scene import Array, Clip
 from ..frame_file import FrameFile
+from .semantics import labels
 
 COVERED = 13
 """A pixel that clothes cover by this much of 255 teaches nothing of the head."""
@@ -27,6 +28,7 @@ class TrainingFrames:
         mattes: (n, H, W) uint8.
         counted: (n, H, W) bool, false outside the picture and where clothes hide the head.
         normals: (n, H, W, 3) uint8 as of `Clip`, or None.
+        labels: (n, H, W) uint8 as of `semantics.labels`, or None.
         landmarks: (n, 478, 2) pixels.
         middles: name → (n, 2) pixels about which patches lie.
     """
@@ -35,11 +37,12 @@ class TrainingFrames:
     mattes: Tensor | FrameFile
     counted: Tensor | FrameFile
     normals: Tensor | FrameFile | None
+    labels: Tensor | FrameFile | None
     landmarks: Tensor
     middles: dict[str, Tensor]
 
     @staticmethod
-    def of(clip: Clip, device: str, *, with_normals: bool) -> TrainingFrames:
+    def of(clip: Clip, device: str, *, with_normals: bool, with_labels: bool) -> TrainingFrames:
         """Read a clip's training frames; no other frame's colors are touched."""
         train = clip.split.train
         with_normals = with_normals and clip.normals is not None
@@ -49,8 +52,12 @@ class TrainingFrames:
                 counted = clip.valid
                 if clip.covered is not None:
                     counted = counted & (np.asarray(clip.covered[i]) < COVERED)
-                row = np.asarray(clip.images[i]), np.asarray(clip.mattes[i]), np.ascontiguousarray(counted)
-                yield (*row, np.asarray(clip.normals[i])) if with_normals and clip.normals is not None else row
+                row = [np.asarray(clip.images[i]), np.asarray(clip.mattes[i]), np.ascontiguousarray(counted)]
+                if with_normals and clip.normals is not None:
+                    row.append(np.asarray(clip.normals[i]))
+                if with_labels:
+                    row.append(labels(np.asarray(clip.parsing[i]), np.asarray(clip.landmarks[i, :, :2])))
+                yield tuple(row)
 
         rows: Sequence[Tensor | FrameFile]
         if torch.device(device).type == "cpu":
@@ -66,7 +73,8 @@ class TrainingFrames:
         }  # fmt: skip
         middles["head"] = middles["head"] - np.array([0, 0.25], np.float32) * np.ptp(marks[..., 1], axis=1)[:, None]
         return TrainingFrames(
-            rows[0], rows[1], rows[2], rows[3] if with_normals else None, torch.from_numpy(marks).to(device),
+            rows[0], rows[1], rows[2], rows[3] if with_normals else None, rows[-1] if with_labels else None,
+            torch.from_numpy(marks).to(device),
             {name: torch.from_numpy(np.nan_to_num(m)) for name, m in middles.items()},
         )  # fmt: skip
 

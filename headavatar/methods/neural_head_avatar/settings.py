@@ -54,6 +54,8 @@ class NeuralHeadAvatarSettings:
     flip_weight: float = option(0.1, "Weight of faces that turn over.")
     normal_weight: float = option(0.0, "Weight of the Laplacians of normal maps.")
     landmark_weight: float = option(0.3, "Weight of lids' and lips' distance from their landmarks.")
+    semantic_weight: float = option(0.0, "Weight of hair, eyes and mouth where the picture shows them.")
+    closed_weight: float = option(0.0, "Weight of the gap between closed lids, squared millimeters.")
     perceptual_weight: float = option(0.1, "Weight of LPIPS on patches; 0 leaves it out.")
     perceptual_from: float = option(0.5, "Share of the joint stage after which LPIPS joins.")
     perceptual_network: str = option("alex", "Network of that LPIPS.", choices=("alex", "vgg"))

@@ -22,6 +22,8 @@ class Stage:
         smooth, edge, surface, flip: weights of the mesh's energies.
         normal: weight of the normals' Laplacians.
         landmark: weight of the distance of lids' and lips' landmarks.
+        semantic: weight of hair, eyes and mouth as drawn against those of the picture.
+        closed: weight of the gap between lids that are closed.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Stage:
     flip: float
     normal: float
     landmark: float
+    semantic: float
+    closed: float
 
     @property
     def shades(self) -> bool:
@@ -57,6 +61,7 @@ def stages_of(settings: Any) -> tuple[Stage, ...]:
     mesh = {
         "silhouette": s.silhouette_weight, "smooth": s.smooth_weight, "edge": s.edge_weight,
         "surface": s.surface_weight, "flip": s.flip_weight, "normal": s.normal_weight, "landmark": s.landmark_weight,
+        "semantic": s.semantic_weight, "closed": s.closed_weight,
     }  # fmt: skip
     painted = dict.fromkeys(mesh, 0.0) | {"silhouette": s.silhouette_weight}
     whole = (1.0, s.final_lr)

@@ -25,6 +25,7 @@ from .frames import TrainingFrames
 from .geometry import Geometry, Poses, project
 from .learners import learner_of
 from .regularizers import edge_energy, flip_energy, laplacian_energy, region_weights, surface_energy
+from .semantics import Semantics
 from .settings import NeuralHeadAvatarSettings
 from .smoothing import edges_of
 from .stages import Stage, rate_at, stage_at, stages_of
@@ -60,7 +61,9 @@ class NeuralHeadAvatarTrainer:
         self.total_steps = sum(stage.steps for stage in self.stages)
         params = clip.params[clip.split.train]
         self.camera, self.params = clip.camera, params
-        self.frames = TrainingFrames.of(clip, device, with_normals=settings.normal_weight > 0)
+        self.frames = TrainingFrames.of(
+            clip, device, with_normals=settings.normal_weight > 0, with_labels=settings.semantic_weight > 0
+        )  # fmt: skip
         self.poses = Poses.of(params, device)
         fine = subdivided(head).to(device)
         identity = torch.as_tensor(params.identity, dtype=torch.float32, device=device)
@@ -72,6 +75,8 @@ class NeuralHeadAvatarTrainer:
         self.scalp_edges = self.edges[scalp[self.edges].all(1)]
         self.smoothness, self.nearness = region_weights(fine), region_weights(fine, NEARNESS)
         self.layout = Layout(fine, self.geometry.rest)
+        self.semantics = Semantics.of(fine) if settings.semantic_weight > 0 else None
+        self.closed = energies.closedness(self.frames.landmarks)
         self.teller = Teller.of(fine, params, settings, device)
         self.told = self.teller(fine, params, device)
         self.texture = fresh_texture(settings, self.teller, self._generator(-1), device)
@@ -165,8 +170,15 @@ class NeuralHeadAvatarTrainer:
                 total = total + weight * energy()
         if stage.normal > 0 and self.frames.normals is not None:
             total = total + stage.normal * self._wrinkles(seen, world, frames)
-        if stage.landmark > 0:
+        if stage.semantic > 0 and self.semantics is not None and self.frames.labels is not None:
+            index = torch.tensor(frames)
+            wanted, counted = self.frames.labels[index], self.frames.counted[index].float()
+            total = total + stage.semantic * self.semantics.distance(self.layout, seen, wanted, counted).sum()
+        if stage.landmark > 0 or stage.closed > 0:
             points = self.geometry.head.landmark_points(world)
+            if stage.closed > 0:
+                total = total + stage.closed * energies.closed_energy(points, self.closed[frames])
+        if stage.landmark > 0:
             which = list(energies.LIDS + energies.LIPS)
             shown = project(points[:, which], self.camera)[..., :2]
             total = total + stage.landmark * energies.landmark_distance(shown, self.frames.landmarks[frames][:, which])
