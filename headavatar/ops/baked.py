@@ -20,16 +20,17 @@ LANES = 8
 
 @dataclass(frozen=True)
 class BakedMaps:
-    """Maps over the UV layout, as the shader reads them: all maps of a texel and channel lie side by side.
+    """Maps over the UV layout, as the shader reads them: those of weights lie side by side in each texel and channel.
 
     Attributes:
-        texels: (S, S, 4, P) int16 of RGB and opacity; row 0 at v = 1. Of the last axis the first is the base, then K
-            maps that weights scale; the rest is filled with 0.
+        base: (S, S, 4) RGB and opacity; row 0 at v = 1.
+        texels: (s, s, 4, P) int16, what each of K weights adds; row 0 at v = 1. The rest of the last axis is 0.
         scales: (P,) what a map's numbers are multiplied with.
         expressions: K.
         light: (L, L, R, 4) what each axis' product with the normal adds; row 0 at v = 1.
     """
 
+    base: Tensor
     texels: Tensor
     scales: Tensor
     expressions: int
@@ -37,8 +38,8 @@ class BakedMaps:
 
     @property
     def unpacked(self) -> Tensor:
-        """(1 + K, S, S, 4) float maps: the base and those of the weights."""
-        return (self.texels * self.scales).permute(3, 0, 1, 2)[: 1 + self.expressions]
+        """(K, s, s, 4) float maps of the weights."""
+        return (self.texels * self.scales).permute(3, 0, 1, 2)[: self.expressions]
 
 
 def pack_maps(base: Tensor, expressions: Tensor, light: Tensor) -> BakedMaps:
@@ -46,24 +47,30 @@ def pack_maps(base: Tensor, expressions: Tensor, light: Tensor) -> BakedMaps:
 
     Args:
         base: (S, S, 4) RGB and opacity in [0, 1], row 0 at v = 1.
-        expressions: (K, S, S, 4) what is added per unit of each weight.
+        expressions: (K, s, s, 4) what is added per unit of each weight; s up to S. Where coarser than the base, they
+            are interpolated between their texels' centers.
         light: (R, L, L, 4) what is added per unit of each axis' product with the normal; L may differ from S.
     Returns:
         The maps, 8 bytes a texel and map.
     Raises:
-        ValueError: sizes differ, or these are not four channels.
+        ValueError: sizes do not fit, or these are not four channels.
     """
-    if base.ndim != 3 or base.shape[2] != 4 or expressions.shape[1:] != base.shape:
-        raise ValueError(f"maps of {tuple(base.shape)} and {tuple(expressions.shape)}, not (S, S, 4) and (K, S, S, 4)")
+    if base.ndim != 3 or base.shape[0] != base.shape[1] or base.shape[2] != 4:
+        raise ValueError(f"maps of {tuple(base.shape)}, not (S, S, 4)")
+    if expressions.ndim != 4 or expressions.shape[1:] != (*[min(expressions.shape[1], len(base))] * 2, 4):
+        raise ValueError(f"maps of {tuple(expressions.shape)} for a base of {tuple(base.shape)}, not (K, s, s, 4)")
     if light.ndim != 4 or light.shape[3] != 4 or light.shape[1] != light.shape[2]:
         raise ValueError(f"maps of light of {tuple(light.shape)}, not (R, L, L, 4)")
-    maps = torch.cat((base[None], expressions)).float()
-    scales = (maps.abs().amax((1, 2, 3)) / 32767).clamp_min(1e-12)
-    filled = maps.new_zeros(*base.shape, -(-len(maps) // LANES) * LANES)
+    maps = expressions.float()
+    side, padded = maps.shape[1], max(1, -(-len(maps) // LANES)) * LANES
+    scales = (maps.reshape(len(maps), -1).abs().amax(1) / 32767).clamp_min(1e-12) if len(maps) else maps.new_zeros(0)
+    filled = maps.new_zeros(side, side, 4, padded)
     filled[..., : len(maps)] = (maps / scales[:, None, None, None]).round().permute(1, 2, 3, 0)
-    padded = torch.nn.functional.pad(scales, (0, filled.shape[-1] - len(scales)))
-    lit = light.float().permute(1, 2, 0, 3).contiguous()
-    return BakedMaps(filled.to(torch.int16).contiguous(), padded, len(expressions), lit)
+    return BakedMaps(
+        base.float().contiguous(), filled.to(torch.int16).contiguous(),
+        torch.nn.functional.pad(scales, (0, padded - len(maps))), len(maps),
+        light.float().permute(1, 2, 0, 3).contiguous(),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,9 @@ def shade_baked(
 ) -> BakedPicture:
     """Draw a posed head: base + sum of weights[k] maps[k] + sum of (normal . axes[r]) light[r], outlines anti-aliased.
 
-    Maps are read bilinearly. Opacity is clamped to [0, 1] and lays the color over the background; the picture is
-    clamped once outlines are anti-aliased. The normal is interpolated between those of the vertices.
+    It is `rasterize`, the shader and `antialias` in one; natively one call, which looks only at what is seen. Maps are
+    read bilinearly. Opacity is clamped to [0, 1] and lays the color over the background; the picture is clamped once
+    outlines are anti-aliased. The normal is interpolated between those of the vertices.
     Meshes asked about last are remembered (`topology`), so pass the same `faces` each time.
 
     Args:
@@ -127,7 +135,13 @@ def shade_baked(
         raise ValueError(f"the maps take {maps.expressions} weights and {lights} axes of 3")
     if shaded and (points is None or points.shape != vertices.shape):
         raise ValueError("maps of light take the points (V, 3) of the vertices")
-    if vertices.ndim != 2 or uvs.ndim != 2 or uvs.shape[1] != 2 or (background is not None and len(background) != 3):
+    if (
+        vertices.ndim != 2
+        or vertices.shape[1] != 3
+        or uvs.ndim != 2
+        or uvs.shape[1] != 2
+        or (background is not None and len(background) != 3)
+    ):
         raise ValueError(f"vertices {tuple(vertices.shape)} are not (V, 3), uvs {tuple(uvs.shape)} not (U, 2), or "
                          "the background has not three channels")  # fmt: skip
     mesh, layout = topology(faces), topology(uv_faces)
@@ -135,13 +149,16 @@ def shade_baked(
         raise ValueError(f"uv_faces of {tuple(uv_faces.shape)} point outside the {len(uvs)} uvs, or are not the faces")
     if background is None:
         background = vertices.new_ones(3)
-    fragments = rasterize(vertices, mesh.faces, height, width, near=near, cull=cull)
-    coefficients = vertices.new_zeros(maps.texels.shape[-1])
-    coefficients[0], coefficients[1 : 1 + maps.expressions] = 1, weights
+    factors = vertices.new_zeros(len(maps.scales))
+    factors[: maps.expressions] = weights
+    factors *= maps.scales
     if not shaded:
         points = axes = None
-    drawer = native if backend.is_native(vertices, uvs, maps.scales) else reference
-    drawn = drawer.shade(fragments, mesh, layout.faces, uvs, maps.texels, maps.scales, coefficients,
-                         points, axes, maps.light, background)  # fmt: skip
+    if backend.is_native(vertices, uvs, maps.scales):
+        return BakedPicture(*native.draw(
+            vertices, mesh, layout.faces, uvs, maps, factors, points, axes, background, height, width, near, cull,
+        ))  # fmt: skip
+    fragments = rasterize(vertices, mesh.faces, height, width, near=near, cull=cull)
+    drawn = reference.shade(fragments, mesh, layout.faces, uvs, maps, factors, points, axes, background)
     drawn = antialias(drawn, fragments, vertices, mesh.faces).clamp_(0, 1)
     return BakedPicture(drawn[..., :3], drawn[..., 3], fragments.depth)

@@ -23,6 +23,7 @@ class Topology:
         twins: (F, 3) int32: 3 g + j where edge k is edge j of face g too, else `BOUNDARY` or `CROWDED`.
         starts, around: (vertex_count + 1,) and (3 F,) int32: around[starts[v]:starts[v + 1]] are the faces at vertex v.
         vertex_count: one more than the largest index; 0 for a mesh without faces.
+        oriented: whether the two faces of every edge that has two run through it in opposite directions.
     """
 
     faces: Tensor
@@ -30,6 +31,7 @@ class Topology:
     starts: Tensor
     around: Tensor
     vertex_count: int
+    oriented: bool
 
 
 _recent: deque[tuple[Tensor, int, Tensor, Topology]] = deque(maxlen=_KEPT)
@@ -74,7 +76,11 @@ def _made(faces: Tensor) -> Topology:
     pairs = order[counts[group] == 2].view(-1, 2)
     twins[pairs[:, 0]], twins[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
     corners = long.reshape(-1)
+    first = long[:, [1, 2, 0]].reshape(-1)[pairs]
     ends_of = torch.bincount(corners, minlength=vertex_count).cumsum(0)
     starts = torch.cat((ends_of.new_zeros(1), ends_of))
     around = torch.div(corners.argsort(stable=True), 3, rounding_mode="floor")
-    return Topology(long.int().contiguous(), twins.view(-1, 3).int(), starts.int(), around.int(), vertex_count)
+    return Topology(
+        long.int().contiguous(), twins.view(-1, 3).int(), starts.int(), around.int(), vertex_count,
+        bool((first[:, 0] != first[:, 1]).all()),
+    )  # fmt: skip

@@ -62,9 +62,9 @@ class Stack:
         return result
 
     def maps(self) -> tuple[Tensor, Tensor]:
-        """The base (S, S, 4), and what each of the other coefficients adds to it, (K - 1, S, S, 4)."""
-        fine = self._fine(self.tables)
-        return fine[0] + self.detail, fine[1:]
+        """The base (S, S, 4), and what each of the other coefficients adds to it, (K - 1, s, s, 4)."""
+        coarse = self.tables[1:].reshape(-1, self._edge, self._edge, CHANNELS)
+        return self._fine(self.tables[:1])[0] + self.detail, coarse
 
     def _fine(self, tables: Tensor) -> Tensor:
         """(B, S, S, 4) of coarse maps (B, s * s * 4)."""

@@ -1,160 +1,322 @@
-// The baked shader: many maps read at once, summed with a frame's weights and a normal's.
-#include <algorithm>
-#include <cmath>
+// A baked head drawn in one call: faces sorted into bands, rasterized, shaded where they are seen, outlines blended.
+// Compiled without contraction, so that pixels see the faces, and outlines the edges, that ha_rasterize and
+// ha_find_silhouettes find.
+#include <memory>
 #include <vector>
 
-#include "common.h"
+#include "raster.h"
+#include "shading.h"
+#include "silhouettes.h"
 
 namespace {
 
+using ha::BakedArgs;
+using ha::Box;
+using ha::ceil_div;
 using ha::i64;
-// Eight maps at a time on any processor: more would fill a texel up with maps that are not there.
-constexpr int kLanes = 8;
-typedef float vf __attribute__((vector_size(kLanes * 4)));
-typedef int16_t vs __attribute__((vector_size(kLanes * 2)));
-typedef float vc __attribute__((vector_size(16)));
-constexpr int kMost = 512;    // maps
-constexpr int kChannels = 4;  // RGB and opacity
+using ha::kBand;
+constexpr i64 kChunks = 64;  // of faces: a list's order depends on the mesh only, not on the threads
+constexpr double kMargin = 0.01;  // pixels by which a crossing may be misjudged
 
-template <class V, class T>
-inline V load(const T* p) {
-  V v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
+template <class T>
+struct Buffer {  // not filled
+  std::unique_ptr<T[]> data;
+  explicit Buffer(i64 size) : data(new T[size]) {}
+  T* operator+(i64 n) const { return data.get() + n; }
+  T& operator[](i64 n) const { return data[n]; }
+  operator T*() const { return data.get(); }
+};
 
-inline float sum(vf v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
+template <class T>
+struct Zeros : Buffer<T> {
+  explicit Zeros(i64 size) : Buffer<T>(size) { std::memset(this->data.get(), 0, size * sizeof(T)); }
+};
 
-// Four texels of a square map around a place, and their shares.
-struct Spot {
-  i64 at, right, down;
-  float fx, fy;
+// What a pixel takes of a neighbor.
+struct Blend {
+  i64 to, from;
+  float weight;
+};
 
-  Spot(float u, float v, i64 side) {
-    // The order of the arguments sends what is not a number to 0.
-    const float px = std::min(std::max(0.f, u * float(side) - 0.5f), float(side - 1));
-    const float py = std::min(std::max(0.f, (1.f - v) * float(side) - 0.5f), float(side - 1));
-    const i64 last = std::max<i64>(side - 2, 0), column = std::min(i64(px), last), row = std::min(i64(py), last);
-    fx = px - float(column);
-    fy = py - float(row);
-    at = row * side + column;
-    right = side > 1 ? 1 : 0;
-    down = side > 1 ? side : 0;
+// `value` in [0, limit); what is not a number goes to 0.
+inline i64 held(double value, i64 limit) { return i64(std::min(std::max(0.0, value), double(limit - 1))); }
+
+struct Picture {
+  const BakedArgs& args;
+  const i64 bands;
+  Buffer<Box> boxes;
+  Buffer<int8_t> facing;  // -1 and 1: which way the corners run; 0 where that is a matter of rounding
+  Buffer<i64> counts;     // (kChunks, 2 bands): of every band the faces seen from outside, and the others
+  Buffer<i64> starts;     // (2 bands + 1,)
+  std::vector<int32_t> lists;
+  Buffer<int32_t> image;
+  Buffer<float> bary, normals, blended, share;
+  Buffer<int32_t> first;
+  Zeros<uint8_t> needed, touched, marked;  // vertices, coarse texels, pairs of pixels
+  std::vector<std::vector<Blend>> blends;
+
+  explicit Picture(const BakedArgs& a)
+      : args(a), bands(ceil_div(a.height, kBand)), boxes(a.face_count), facing(a.face_count),
+        counts(kChunks * 2 * bands), starts(2 * bands + 1), image(a.height * a.width), bary(3 * a.height * a.width),
+        normals(3 * a.vertex_count), blended(4 * a.coarse_side * a.coarse_side), share(a.side), first(a.side),
+        needed(a.vertex_count), touched(a.coarse_side * a.coarse_side), marked(2 * a.height * a.width), blends(bands) {
+    // As torch's bilinear interpolation without aligned corners.
+    const float scale = float(a.coarse_side) / float(a.side);
+    for (i64 n = 0; n < a.side; ++n) {
+      const float place = std::max(0.f, (float(n) + 0.5f) * scale - 0.5f);
+      first[n] = int32_t(std::min(i64(place), a.coarse_side - 1));
+      share[n] = place - float(first[n]);
+    }
   }
 
-  vc read(const float* map, i64 stride) const {
-    const float* t = map + at * stride;
-    const vc upper = load<vc>(t) * (1 - fx) + load<vc>(t + right * stride) * fx;
-    const vc lower = load<vc>(t + down * stride) * (1 - fx) + load<vc>(t + (down + right) * stride) * fx;
-    return upper * (1 - fy) + lower * fy;
+  ha::Refined refined() const { return {first, share}; }
+  i64 chunk(i64 n) const { return n * args.face_count / kChunks; }
+  const float* corner(i64 face, int k) const { return args.vertices + 3 * i64(args.faces[3 * face + k]); }
+
+  // Boxes, facing and counts of a chunk of faces.
+  void sort(i64 n) {
+    i64* count = counts + n * 2 * bands;
+    std::fill(count, count + 2 * bands, 0);
+    for (i64 f = chunk(n); f < chunk(n + 1); ++f) {
+      const float *a = corner(f, 0), *b = corner(f, 1), *c = corner(f, 2);
+      const double left = (double(b[0]) - a[0]) * (double(c[1]) - a[1]);
+      const double right = (double(b[1]) - a[1]) * (double(c[0]) - a[0]), doubt = 1e-9 * (std::fabs(left) + std::fabs(right));
+      facing[f] = left - right > doubt ? 1 : left - right < -doubt ? -1 : 0;
+      const Box box = boxes[f] = ha::bounds(args.vertices, args.faces + 3 * f, int(args.height), int(args.width), args.near, args.cull != 0);
+      if (box.x0 > box.x1 || box.y0 > box.y1) continue;
+      for (int k = box.y0 / kBand; k <= box.y1 / kBand; ++k) ++count[2 * k + (facing[f] > 0)];
+    }
+  }
+
+  // Counts become places in the lists.
+  void place() {
+    i64 total = 0;
+    for (i64 key = 0; key < 2 * bands; ++key) {
+      starts[key] = total;
+      for (i64 n = 0; n < kChunks; ++n) {
+        const i64 count = counts[n * 2 * bands + key];
+        counts[n * 2 * bands + key] = total;
+        total += count;
+      }
+    }
+    starts[2 * bands] = total;
+    lists.resize(total);
+  }
+
+  void list(i64 n) {
+    i64* next = counts + n * 2 * bands;
+    for (i64 f = chunk(n); f < chunk(n + 1); ++f) {
+      const Box& box = boxes[f];
+      if (box.x0 > box.x1 || box.y0 > box.y1) continue;
+      for (int k = box.y0 / kBand; k <= box.y1 / kBand; ++k) lists[next[2 * k + (facing[f] > 0)]++] = int32_t(f);
+    }
+  }
+
+  // Of all edges those in which a surface may end, and the pairs of pixels between whose centers they pass: the only
+  // ones that `look` need be asked about.
+  void mark(i64 n) {
+    for (i64 f = chunk(n); f < chunk(n + 1); ++f)
+      for (int k = 0; k < 3; ++k) {
+        const i64 edge = 3 * f + k, twin = args.twins[edge];
+        if (twin != ha::kBoundary) {
+          if (twin < edge) continue;  // the twin's turn, or an edge of many faces
+          const int turned = facing[f] * facing[twin / 3];
+          if (turned > 0 && (args.oriented || along(edge, twin))) continue;
+          if (turned < 0 && !args.oriented && !along(edge, twin)) continue;
+        }
+        cross(corner(f, (k + 1) % 3), corner(f, (k + 2) % 3));
+      }
+  }
+
+  // Whether the two faces of an edge run through it in opposite directions.
+  bool along(i64 edge, i64 twin) const {
+    return args.faces[3 * (edge / 3) + (edge + 1) % 3] != args.faces[3 * (twin / 3) + (twin + 1) % 3];
+  }
+
+  void cross(const float* a, const float* b) {
+    const double d[2] = {double(b[0]) - a[0], double(b[1]) - a[1]};
+    if (!std::isfinite(d[0] + d[1])) return;
+    const int axis = std::fabs(d[0]) > std::fabs(d[1]) ? 1 : 0, over = 1 - axis;  // flat ones: pixels above each other
+    const i64 limit[2] = {args.width, args.height};
+    const double low = std::min(a[over], b[over]) - kMargin, high = std::max(a[over], b[over]) + kMargin;
+    if (!(high > 0.5) || !(low < limit[over] - 0.5) || limit[axis] < 2) return;
+    const double slope = d[over] != 0 ? d[axis] / d[over] : 0;
+    for (i64 line = held(std::ceil(low - 0.5), limit[over]); line <= held(std::floor(high - 0.5), limit[over]); ++line) {
+      const double at = a[axis] + (line + 0.5 - a[over]) * slope - 0.5;
+      for (double nearby : {at - kMargin, at + kMargin}) {
+        if (!(nearby >= 0 && nearby < limit[axis] - 1)) continue;
+        const i64 before = i64(nearby);
+        store(marked + 2 * (axis == 0 ? line * args.width + before : before * args.width + line) + axis);
+      }
+    }
+  }
+
+  // Threads may write the same 1 at once.
+  static void store(uint8_t* mark) {
+#pragma omp atomic write
+    *mark = 1;
+  }
+
+  void draw(i64 band, double* nearest) {
+    const i64 width = args.width, row0 = band * kBand, row1 = std::min(row0 + kBand, args.height);
+    std::fill(image + row0 * width, image + row1 * width, -1);
+    std::fill(args.depth + row0 * width, args.depth + row1 * width, 0.f);
+    std::fill(nearest, nearest + kBand * width, std::numeric_limits<double>::infinity());
+    for (i64 n = starts[2 * band]; n < starts[2 * band + 2]; ++n) {
+      const int32_t f = lists[n];
+      const Box& box = boxes[f];
+      const int32_t* face = args.faces + 3 * i64(f);
+      if (hidden(args.vertices, face, box, int(row0), int(row1), nearest, width)) continue;
+      ha::Triangle t;
+      if (!set_up(args.vertices, face, args.cull != 0, t)) continue;
+      for (i64 y = std::max<i64>(box.y0, row0); y <= std::min<i64>(box.y1, row1 - 1); ++y)
+        for (i64 x = box.x0; x <= box.x1; ++x) {
+          const double px = double(x) + 0.5, py = double(y) + 0.5;
+          const double e0 = t.at(0, px, py), e1 = t.at(1, px, py), e2 = t.at(2, px, py);
+          if (!(e0 >= 0 && e1 >= 0 && e2 >= 0)) continue;
+          if (!(ha::covers(t.edge[0], e0) && ha::covers(t.edge[1], e1) && ha::covers(t.edge[2], e2))) continue;
+          const double h0 = e0 * t.scale[0], h1 = e1 * t.scale[1], h2 = e2 * t.scale[2];
+          const double total = (h0 + h1) + h2, z = t.det / total;
+          double& known = nearest[(y - row0) * width + x];
+          const i64 at = y * width + x;
+          // Those seen from outside come first, but of faces at equal depth the first one of the mesh wins.
+          if (!(z > args.near) || !(z < known || (z == known && f < image[at]))) continue;
+          known = z;
+          image[at] = f;
+          args.depth[at] = float(z);
+          bary[3 * at] = float(h0 / total);
+          bary[3 * at + 1] = float(h1 / total);
+          bary[3 * at + 2] = float(h2 / total);
+        }
+    }
+    for (i64 at = row0 * width; at < row1 * width; ++at)
+      if (image[at] >= 0) find_texels(at);
+  }
+
+  // Where on the maps a pixel lies, kept where its color will be; and what it will read.
+  void find_texels(i64 at) {
+    const i64 f = image[at];
+    float u = 0, v = 0;
+    for (int k = 0; k < 3; ++k) {
+      const float* corner = args.uvs + 2 * i64(args.uv_faces[3 * f + k]);
+      u += bary[3 * at + k] * corner[0];
+      v += bary[3 * at + k] * corner[1];
+      if (args.points) store(needed + args.faces[3 * f + k]);
+    }
+    args.rgb[3 * at] = u;
+    args.rgb[3 * at + 1] = v;
+    const ha::Spot spot(u, v, args.side);
+    const i64 last = args.coarse_side - 1;
+    const i64 right = std::min<i64>(first[spot.column + spot.across] + 1, last);
+    const i64 bottom = std::min<i64>(first[spot.row + spot.down] + 1, last);
+    for (i64 row = first[spot.row]; row <= bottom; ++row)
+      for (i64 column = first[spot.column]; column <= right; ++column) store(touched + row * args.coarse_side + column);
+  }
+
+  // Weighed by area.
+  void find_normal(i64 vertex) {
+    float sum[3] = {0, 0, 0};
+    for (i64 n = args.starts[vertex]; n < args.starts[vertex + 1]; ++n) {
+      const int32_t* face = args.faces + 3 * i64(args.around[n]);
+      const float *a = args.points + 3 * i64(face[0]), *b = args.points + 3 * i64(face[1]);
+      const float* c = args.points + 3 * i64(face[2]);
+      const float u[3] = {b[0] - a[0], b[1] - a[1], b[2] - a[2]}, v[3] = {c[0] - a[0], c[1] - a[1], c[2] - a[2]};
+      sum[0] += u[1] * v[2] - u[2] * v[1];
+      sum[1] += u[2] * v[0] - u[0] * v[2];
+      sum[2] += u[0] * v[1] - u[1] * v[0];
+    }
+    const float length = std::max(std::sqrt(sum[0] * sum[0] + sum[1] * sum[1] + sum[2] * sum[2]), 1e-20f);
+    for (int d = 0; d < 3; ++d) normals[3 * vertex + d] = sum[d] / length;
+  }
+
+  void shade(i64 at) {
+    const i64 f = image[at];
+    float* rgb = args.rgb + 3 * at;
+    if (f < 0) {
+      std::copy(args.background, args.background + 3, rgb);
+      args.alpha[at] = 0;
+      return;
+    }
+    float normal[3] = {0, 0, 0};
+    if (args.points)
+      for (int k = 0; k < 3; ++k)
+        for (int d = 0; d < 3; ++d) normal[d] += bary[3 * at + k] * normals[3 * i64(args.faces[3 * f + k]) + d];
+    ha::shade(args, refined(), blended, rgb[0], rgb[1], args.points ? normal : nullptr, rgb, args.alpha + at);
+  }
+
+  void find_blends(i64 band) {
+    const ha::Mesh mesh{args.vertices, args.faces, args.twins};
+    for (i64 y = band * kBand; y < std::min((band + 1) * kBand, args.height); ++y)
+      for (i64 x = 0; x < args.width; ++x)
+        for (int axis = 0; axis < 2; ++axis) {
+          const i64 at = y * args.width + x, next = at + (axis == 0 ? 1 : args.width);
+          if (!marked[2 * at + axis]) continue;
+          float weight;
+          int32_t edge;
+          look(mesh, image, args.depth, at, next, axis, int(x), int(y), &weight, &edge);
+          if (edge < 0) continue;
+          if (weight > 0) blends[band].push_back({at, next, weight});
+          else blends[band].push_back({next, at, -weight});
+        }
+  }
+
+  // Pixels on silhouettes are few.
+  void blend() {
+    std::vector<float> changes;
+    const auto value = [&](i64 at, int c) -> float& { return c < 3 ? args.rgb[3 * at + c] : args.alpha[at]; };
+    for (const auto& some : blends)
+      for (const Blend& b : some)
+        for (int c = 0; c < 4; ++c) changes.push_back(b.weight * (value(b.from, c) - value(b.to, c)));
+    const float* change = changes.data();
+    for (const auto& some : blends)
+      for (const Blend& b : some)
+        for (int c = 0; c < 4; ++c) value(b.to, c) += *change++;
   }
 };
 
-}  // namespace
-
-// points (V, 3), faces (F, 3), starts (V + 1,), around (3 F,) -> unit normals (V, 3), weighed by area.
-// face_normals (F, 3) is scratch.
-HA_API void ha_vertex_normals(const float* points, const int32_t* faces, const int32_t* starts, const int32_t* around,
-                              i64 vertex_count, i64 face_count, float* face_normals, float* normals) {
-#pragma omp parallel
-  {
-#pragma omp for schedule(static)
-    for (i64 f = 0; f < face_count; ++f) {
-      const float *a = points + 3 * i64(faces[3 * f]), *b = points + 3 * i64(faces[3 * f + 1]);
-      const float* c = points + 3 * i64(faces[3 * f + 2]);
-      const float u[3] = {b[0] - a[0], b[1] - a[1], b[2] - a[2]}, v[3] = {c[0] - a[0], c[1] - a[1], c[2] - a[2]};
-      face_normals[3 * f] = u[1] * v[2] - u[2] * v[1];
-      face_normals[3 * f + 1] = u[2] * v[0] - u[0] * v[2];
-      face_normals[3 * f + 2] = u[0] * v[1] - u[1] * v[0];
-    }
-#pragma omp for schedule(static)
-    for (i64 n = 0; n < vertex_count; ++n) {
-      float x = 0, y = 0, z = 0;
-      for (i64 k = starts[n]; k < starts[n + 1]; ++k) {
-        const float* normal = face_normals + 3 * i64(around[k]);
-        x += normal[0];
-        y += normal[1];
-        z += normal[2];
-      }
-      const float length = std::max(std::sqrt(x * x + y * y + z * z), 1e-20f);
-      normals[3 * n] = x / length;
-      normals[3 * n + 1] = y / length;
-      normals[3 * n + 2] = z / length;
-    }
-  }
+inline void clamp(float* values, i64 count) {
+  for (i64 n = 0; n < count; ++n) values[n] = std::min(std::max(values[n], 0.f), 1.f);
 }
 
-// face_index (H, W), bary (H, W, 3), faces and uv_faces (F, 3), uvs (U, 2), texels (S, S, 4, P) int16, coefficients and
-// scales (P,), normals (V, 3), axes (R, 3) and light (L, L, R, 4) or null, background (3,) -> picture (H, W, 4). P is a
-// multiple of 8; the picture's colors are not clamped. touched (S, S) and blended (S, S, 4), all 0, are scratch: a texel
-// is blended once, however many pixels read it.
-HA_API void ha_shade_baked(const int32_t* face_index, const float* bary, const int32_t* faces, const int32_t* uv_faces,
-                           const float* uvs, const int16_t* texels, const float* scales, const float* coefficients,
-                           const float* normals, const float* axes, const float* light, i64 shadings,
-                           const float* background, i64 height, i64 width, i64 side, i64 maps, i64 light_side,
-                           uint8_t* touched, float* blended, float* picture) {
-  alignas(64) float factor[kMost];
-  if (maps > kMost) return;
-  for (i64 k = 0; k < maps; ++k) factor[k] = coefficients[k] * scales[k];
+}  // namespace
+
+// What the arguments are: ops/native/baked.py.
+HA_API void ha_draw_baked(const BakedArgs* pointer) {
+  const BakedArgs& args = *pointer;
+  Picture picture(args);
 #pragma omp parallel
   {
-#pragma omp for schedule(dynamic, 8)
-    for (i64 y = 0; y < height; ++y)
-      for (i64 x = 0; x < width; ++x) {
-        const i64 at = y * width + x, f = face_index[at];
-        if (f < 0) continue;
-        float* place = picture + 4 * at;  // until colors come, where on the maps the pixel lies
-        place[0] = place[1] = 0;
-        for (int k = 0; k < 3; ++k) {
-          const float* corner = uvs + 2 * i64(uv_faces[3 * f + k]);
-          place[0] += bary[3 * at + k] * corner[0];
-          place[1] += bary[3 * at + k] * corner[1];
-        }
-        const Spot spot(place[0], place[1], side);
-        for (i64 t : {spot.at, spot.at + spot.right, spot.at + spot.down, spot.at + spot.down + spot.right}) {
-          uint8_t* mark = touched + t;
-#pragma omp atomic write
-          *mark = 1;
-        }
-      }
-#pragma omp for schedule(dynamic, 4)
-    for (i64 row = 0; row < side; ++row)
-      for (i64 texel = row * side; texel < (row + 1) * side; ++texel) {
-        if (!touched[texel]) continue;
-        const int16_t* t = texels + texel * kChannels * maps;
-        for (int c = 0; c < kChannels; ++c, t += maps) {
-          vf total = vf{};
-          for (i64 k = 0; k < maps; k += kLanes)
-            total += load<vf>(factor + k) * __builtin_convertvector(load<vs>(t + k), vf);
-          blended[kChannels * texel + c] = sum(total);
-        }
-      }
-#pragma omp for schedule(dynamic, 8)
-    for (i64 y = 0; y < height; ++y)
-      for (i64 x = 0; x < width; ++x) {
-        const i64 at = y * width + x, f = face_index[at];
-        float* out = picture + 4 * at;
-        if (f < 0) {
-          for (int c = 0; c < 3; ++c) out[c] = background[c];
-          out[3] = 0;
-          continue;
-        }
-        const float u = out[0], v = out[1];
-        vc color = Spot(u, v, side).read(blended, kChannels);
-        if (normals) {
-          float n[3] = {0, 0, 0};
-          for (int k = 0; k < 3; ++k)
-            for (int d = 0; d < 3; ++d) n[d] += bary[3 * at + k] * normals[3 * i64(faces[3 * f + k]) + d];
-          const float length = std::max(std::sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]), 1e-20f);
-          const Spot spot(u, v, light_side);
-          for (i64 r = 0; r < shadings; ++r) {
-            const float along = n[0] * axes[3 * r] + n[1] * axes[3 * r + 1] + n[2] * axes[3 * r + 2];
-            color += spot.read(light + kChannels * r, kChannels * shadings) * (along / length);
-          }
-        }
-        const float opacity = std::min(std::max(0.f, color[3]), 1.f);
-        for (int c = 0; c < 3; ++c) out[c] = color[c] * opacity + background[c] * (1 - opacity);
-        out[3] = opacity;
-      }
+#pragma omp for schedule(dynamic, 1)
+    for (i64 n = 0; n < kChunks; ++n) picture.sort(n);
+#pragma omp single
+    picture.place();
+#pragma omp for schedule(dynamic, 1)
+    for (i64 n = 0; n < kChunks; ++n) {
+      picture.list(n);
+      picture.mark(n);
+    }
+    std::vector<double> nearest(kBand * args.width);
+#pragma omp for schedule(dynamic, 1)
+    for (i64 band = 0; band < picture.bands; ++band) picture.draw(band, nearest.data());
+#pragma omp for schedule(dynamic, 4) nowait
+    for (i64 row = 0; row < args.coarse_side; ++row)
+      for (i64 texel = row * args.coarse_side; texel < (row + 1) * args.coarse_side; ++texel)
+        if (picture.touched[texel]) blend_texel(args, args.texels + texel * 4 * args.maps, picture.blended + 4 * texel);
+#pragma omp for schedule(dynamic, 256)
+    for (i64 vertex = 0; vertex < args.vertex_count; ++vertex)
+      if (picture.needed[vertex]) picture.find_normal(vertex);
+#pragma omp for schedule(dynamic, 1)
+    for (i64 band = 0; band < picture.bands; ++band) {
+      for (i64 at = band * kBand * args.width; at < std::min((band + 1) * kBand, args.height) * args.width; ++at)
+        picture.shade(at);
+      picture.find_blends(band);
+    }
+#pragma omp single
+    picture.blend();
+#pragma omp for schedule(static)
+    for (i64 row = 0; row < args.height; ++row) {
+      clamp(args.rgb + 3 * row * args.width, 3 * args.width);
+      clamp(args.alpha + row * args.width, args.width);
+    }
   }
 }

@@ -1,52 +1,46 @@
-"""Bindings of baked.cpp."""
+"""Bindings of baked.cpp and shading.cpp."""
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from headavatar.ops.native.library import handle, pointer, size
+from headavatar.ops.native.library import handle
+from headavatar.ops.native.structs import BakedArgs, address
 
 if TYPE_CHECKING:
-    from headavatar.ops.raster import Fragments
+    from headavatar.ops.baked import BakedMaps
     from headavatar.ops.topology import Topology
 
-MOST_MAPS = 512
 
+def draw(
+    vertices: Tensor, mesh: Topology, uv_faces: Tensor, uvs: Tensor, maps: BakedMaps, factors: Tensor,
+    points: Tensor | None, axes: Tensor | None, background: Tensor, height: int, width: int, near: float, cull: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """`ops.shade_baked`: color (H, W, 3), alpha and depth (H, W).
 
-def shade(
-    fragments: Fragments, mesh: Topology, uv_faces: Tensor, uvs: Tensor, texels: Tensor, scales: Tensor,
-    coefficients: Tensor, points: Tensor | None, axes: Tensor | None, light: Tensor, background: Tensor,
-) -> Tensor:  # fmt: skip
-    """`reference.baked.shade`.
-
+    Args:
+        factors: (P,) the weights times the maps' scales, filled with 0.
+        points, axes: (V, 3) and (R, 3) of shading, or both None.
     Raises:
-        ValueError: more maps than the kernel holds.
+        ValueError: faces point outside the vertices.
     """
-    height, width = fragments.face_index.shape
-    if len(scales) > MOST_MAPS:
-        raise ValueError(f"{len(scales)} maps; {MOST_MAPS} are the most")
-    normals = None
-    if points is not None:
-        normals, scratch = torch.zeros(points.shape), torch.empty(len(mesh.faces), 3)
-        points = points.float().contiguous()
-        handle().ha_vertex_normals(
-            pointer(points), pointer(mesh.faces), pointer(mesh.starts), pointer(mesh.around), size(mesh.vertex_count),
-            size(len(mesh.faces)), pointer(scratch), pointer(normals),
-        )  # fmt: skip
-    uvs, texels, scales, coefficients = (t.contiguous() for t in (uvs, texels, scales, coefficients))
+    if mesh.vertex_count > len(vertices):
+        raise ValueError(f"faces point outside the {len(vertices)} vertices")
+    vertices, uvs, factors = vertices.contiguous(), uvs.contiguous(), factors.contiguous()
+    points = None if points is None else points.float().contiguous()
     axes = None if axes is None else axes.float().contiguous()
-    light, background = light.contiguous(), background.float().contiguous()
-    side = len(texels)
-    touched, blended = torch.zeros(side, side, dtype=torch.uint8), torch.zeros(side, side, 4)
-    picture = torch.empty(height, width, 4)
-    handle().ha_shade_baked(
-        pointer(fragments.face_index.contiguous()), pointer(fragments.bary.contiguous()), pointer(mesh.faces),
-        pointer(uv_faces), pointer(uvs), pointer(texels), pointer(scales), pointer(coefficients), pointer(normals),
-        pointer(axes), pointer(light), size(0 if axes is None else len(axes)), pointer(background), size(height),
-        size(width), size(side), size(len(scales)), size(len(light)), pointer(touched), pointer(blended),
-        pointer(picture),
+    background = background.float().contiguous()
+    rgb, alpha, depth = torch.empty(height, width, 3), torch.empty(height, width), torch.empty(height, width)
+    args = BakedArgs(
+        address(vertices), address(points), address(uvs), address(maps.base), address(factors), address(maps.light),
+        address(axes), address(background), address(mesh.faces), address(mesh.twins), address(mesh.starts),
+        address(mesh.around), address(uv_faces), address(maps.texels), address(rgb), address(alpha), address(depth),
+        mesh.vertex_count, len(mesh.faces), height, width, len(maps.base), len(maps.texels), len(maps.scales),
+        len(maps.light), 0 if axes is None else len(axes), near, cull, mesh.oriented,
     )  # fmt: skip
-    return picture
+    handle().ha_draw_baked(ctypes.byref(args))
+    return rgb, alpha, depth

@@ -1,4 +1,4 @@
-"""The arguments of kernels.h, field by field: the C ABI of the vectorised kernels."""
+"""The arguments of kernels.h, and of shading.h, field by field: the C ABI of the vectorised kernels."""
 
 from __future__ import annotations
 
@@ -61,6 +61,16 @@ class RenderArgs(ctypes.Structure):
         ("rays", RayArgs), ("grid", GridArgs), ("sigma_net", NetArgs), ("color_net", NetArgs), ("density_shift", _F),
         ("density_scale", _F), ("stop", _F), ("bands", _L), ("warp", _P), ("warp_nodes", _L), ("columns", _L),
         ("agreement", _F), ("rgb", _P), ("alpha", _P), ("depth", _P),
+    )  # fmt: skip
+
+
+class BakedArgs(ctypes.Structure):
+    _fields_ = (
+        ("vertices", _P), ("points", _P), ("uvs", _P), ("base", _P), ("factors", _P), ("light", _P), ("axes", _P),
+        ("background", _P), ("faces", _P), ("twins", _P), ("starts", _P), ("around", _P), ("uv_faces", _P),
+        ("texels", _P), ("rgb", _P), ("alpha", _P), ("depth", _P), ("vertex_count", _L), ("face_count", _L),
+        ("height", _L), ("width", _L), ("side", _L), ("coarse_side", _L), ("maps", _L), ("light_side", _L),
+        ("lights", _L), ("near", ctypes.c_double), ("cull", _I), ("oriented", _I),
     )  # fmt: skip
 
 

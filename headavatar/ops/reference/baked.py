@@ -11,6 +11,7 @@ from headavatar.ops.reference.raster import interpolate
 from headavatar.ops.reference.texturing import sample_maps
 
 if TYPE_CHECKING:
+    from headavatar.ops.baked import BakedMaps
     from headavatar.ops.raster import Fragments
     from headavatar.ops.topology import Topology
 
@@ -24,16 +25,14 @@ def vertex_normals(points: Tensor, faces: Tensor) -> Tensor:
 
 
 def shade(
-    fragments: Fragments, mesh: Topology, uv_faces: Tensor, uvs: Tensor, texels: Tensor, scales: Tensor,
-    coefficients: Tensor, points: Tensor | None, axes: Tensor | None, light: Tensor, background: Tensor,
+    fragments: Fragments, mesh: Topology, uv_faces: Tensor, uvs: Tensor, maps: BakedMaps, factors: Tensor,
+    points: Tensor | None, axes: Tensor | None, background: Tensor,
 ) -> Tensor:  # fmt: skip
     """(H, W, 4) color over the background, not clamped, and opacity; 0 where no face is.
 
     Args:
-        texels: (S, S, 4, P) of RGB and opacity, with factors scales (P,).
-        coefficients: (P,) of the maps.
+        factors: (P,) what a frame multiplies the texels of the maps with.
         points, axes: (V, 3) and (R, 3) of shading, or None.
-        light: (L, L, R, 4) what each axis' product with the normal adds.
     """
     seen = fragments.mask
     picture = torch.cat((background.to(uvs), uvs.new_zeros(1))).expand(*seen.shape, 4).clone()
@@ -42,10 +41,12 @@ def shade(
         return interpolate(attributes[None], faces.long(), fragments.face_index[None], fragments.bary[None])[0][seen]
 
     places = shown(uvs, uv_faces)
-    colors = sample_maps((texels * (scales * coefficients)).sum(-1), places)
+    change = (maps.texels * factors).sum(-1).permute(2, 0, 1)[None]
+    fine = torch.nn.functional.interpolate(change, size=maps.base.shape[:2], mode="bilinear")[0].permute(1, 2, 0)
+    colors = sample_maps(maps.base + fine, places)
     if points is not None and axes is not None:
         normals = torch.nn.functional.normalize(shown(vertex_normals(points, mesh.faces), mesh.faces), dim=1, eps=1e-20)
-        lit = sample_maps(light.flatten(2), places).view(-1, len(axes), 4)
+        lit = sample_maps(maps.light.flatten(2), places).view(-1, len(axes), 4)
         colors = colors + ((normals @ axes.T)[..., None] * lit).sum(1)
     colors, opacity = colors.split((3, 1), 1)
     opacity = opacity.clamp(0, 1)

@@ -1,0 +1,67 @@
+// A baked head's maps: how they are summed for a frame, and what color a pixel reads from them.
+#pragma once
+
+#include <algorithm>
+
+#include "common.h"
+
+namespace ha {
+
+// The arguments of ha_draw_baked; ops/native/baked.py says what they are.
+struct BakedArgs {
+  const float *vertices, *points, *uvs, *base, *factors, *light, *axes, *background;
+  const int32_t *faces, *twins, *starts, *around, *uv_faces;
+  const int16_t* texels;
+  float *rgb, *alpha, *depth;
+  i64 vertex_count, face_count, height, width, side, coarse_side, maps, light_side, lights;
+  double near;
+  int32_t cull, oriented;
+};
+
+// Texels around a place on a square map, and how far it is from the first of them.
+struct Spot {
+  i64 column, row, across, down;  // of the first, and how far the next one is: 0 on a map of one texel
+  float fx, fy;
+
+  Spot(float u, float v, i64 side) {
+    // The order of the arguments sends what is not a number to 0.
+    const float px = std::min(std::max(0.f, u * float(side) - 0.5f), float(side - 1));
+    const float py = std::min(std::max(0.f, (1.f - v) * float(side) - 0.5f), float(side - 1));
+    const i64 last = std::max<i64>(side - 2, 0);
+    column = std::min(i64(px), last);
+    row = std::min(i64(py), last);
+    fx = px - float(column);
+    fy = py - float(row);
+    across = down = side > 1 ? 1 : 0;
+  }
+};
+
+// Of a fine map's columns, or rows: the first texel of a coarse map that each lies between, and its share of the next.
+struct Refined {
+  const int32_t* first;
+  const float* share;
+};
+
+// The coarse texels that a pixel's fine ones are made of, and their weights, along one axis.
+struct Window {
+  i64 first, count;
+  float weight[3];
+
+  Window(const Refined& refined, i64 at, i64 next, float share) : first(refined.first[at]), weight{0, 0, 0} {
+    const i64 shift = refined.first[next] - first;
+    weight[0] += (1 - share) * (1 - refined.share[at]);
+    weight[1] += (1 - share) * refined.share[at];
+    weight[shift] += share * (1 - refined.share[next]);
+    weight[shift + 1] += share * refined.share[next];
+    count = shift + 2;
+  }
+};
+
+// A texel's maps summed for one frame: texel (4, maps) -> blended (4,).
+void blend_texel(const BakedArgs& args, const int16_t* texel, float* blended);
+
+// A pixel's color over the background and its opacity, not clamped. normal (3,) of any length, or null.
+void shade(const BakedArgs& args, const Refined& refined, const float* blended, float u, float v, const float* normal,
+           float* rgb, float* alpha);
+
+}  // namespace ha
