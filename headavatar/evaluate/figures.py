@@ -14,6 +14,7 @@ from headavatar.metrics.truth import rectangle_of
 from headavatar.scene import Array
 
 NAMES = ("psnr", "ssim", "lpips", "l1")
+FLICKER = "temporal_difference_error"
 Figures = dict[str, float]
 
 
@@ -46,7 +47,7 @@ def compare(network: Lpips, image: Array, truth: Array, valid: Array, face: Arra
 
 
 def mean(figures: Sequence[Figures]) -> dict[str, float | dict[str, float]]:
-    """Means over frames: psnr, ssim, lpips, l1, and the same under "face"."""
+    """Means over frames: psnr, ssim, lpips, l1, flicker where any frame has it, and the first four under "face"."""
 
     def average(name: str) -> float:
         values = [one[name] for one in figures if name in one]
@@ -54,6 +55,7 @@ def mean(figures: Sequence[Figures]) -> dict[str, float | dict[str, float]]:
 
     return {
         **{name: average(name) for name in NAMES},
+        **({FLICKER: average(FLICKER)} if any(FLICKER in one for one in figures) else {}),
         "face": {name: average(f"face_{name}") for name in NAMES},
     }
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from headavatar.errors import InputError
 from headavatar.evaluate.baselines import TexturedMesh, show_training_frame
-from headavatar.evaluate.figures import Figures, compare, mean
+from headavatar.evaluate.figures import FLICKER, Figures, compare, mean
 from headavatar.evaluate.refined import measure
 from headavatar.evaluate.settings import EvalSettings
 from headavatar.methods import load_avatar
 from headavatar.metrics.l1 import silhouette_iou
 from headavatar.metrics.lpips import Lpips
+from headavatar.metrics.temporal import temporal_difference_error
 from headavatar.metrics.truth import face_mask, on_white, without_covered
 from headavatar.ops import backend
 from headavatar.progress import RunContext
@@ -53,6 +54,7 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
     names = ("avatar", "nearest_frame", "tracked_mesh")
     figures: dict[str, list[Figures]] = {name: [] for name in names}
     outlines: list[float] = []
+    before: tuple[int, list[Array]] | None = None
     height, width = clip.valid.shape
     with context.reporter.task("eval", len(clip.split.holdout)) as task:
         for frame in (int(i) for i in clip.split.holdout):
@@ -61,9 +63,13 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
             drawn = avatar.render(clip.params[frame], clip.camera)
             outlines.append(_outline(drawn.alpha, clip, frame))
             pictures = drawn.rgb, show_training_frame(clip, frame), mesh.render(frame)
-            for name, picture in zip(names, pictures, strict=True):
-                picture = without_covered(picture, clip.covered, frame)
+            shown = [truth, *(without_covered(picture, clip.covered, frame) for picture in pictures)]
+            for name, picture in zip(names, shown[1:], strict=True):
                 figures[name].append(compare(network, picture, truth, clip.valid, face))
+            if before is not None and clip.frame_idx[frame] == clip.frame_idx[before[0]] + 1:
+                for name, flicker in zip(names, _flicker(clip, (before[0], frame), before[1], shown), strict=True):
+                    figures[name][-1][FLICKER] = flicker
+            before = frame, shown
             task.advance(1, psnr=round(figures["avatar"][-1]["psnr"], 2))
     _side_by_side(workspace, folder, clip, avatar, mesh, [one["psnr"] for one in figures["avatar"]])
     video = workspace.read_json("source/video.json")
@@ -118,6 +124,15 @@ def share_seen(clip: Clip) -> float:
     cosine = (np.einsum("aij,bij->ab", held, train) - 1) / 2
     nearest = np.degrees(np.arccos(np.clip(cosine.max(1), -1, 1)))
     return float((nearest <= NEAR_DEG).mean())
+
+
+def _flicker(clip: Clip, frames: tuple[int, int], before: list[Array], after: list[Array]) -> list[float]:
+    """Temporal difference errors of pictures whose first is the truth, within the head of either frame."""
+    head = clip.valid & (np.maximum(*(np.asarray(clip.mattes[frame]) for frame in frames)) > 127)
+    if not head.any():
+        return [0.0] * (len(after) - 1)
+    truths = before[0], after[0]
+    return [temporal_difference_error(pair, truths, head) for pair in zip(before[1:], after[1:], strict=True)]
 
 
 def _outline(alpha: Array, clip: Clip, frame: int) -> float:
