@@ -11,8 +11,11 @@ import fake_stages
 import flame_like
 import numpy as np
 import pytest
+import torch
 
+from headavatar import ops
 from headavatar.head import added
+from headavatar.ops.native import library
 from headavatar.pipeline import STAGES
 from headavatar.workspace import Workspace
 
@@ -29,6 +32,21 @@ def seed() -> int:
 def rng(seed: int) -> np.random.Generator:
     """Random inputs, new in every run."""
     return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def generator(seed: int) -> torch.Generator:
+    """Random tensors, new in every run."""
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(params=["native", "reference"])
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each backend of kernels on the processor in turn."""
+    if request.param == "native" and library.load().handle is None:
+        pytest.skip("the native library is not built")
+    with ops.backend.use(request.param):
+        yield request.param
 
 
 @pytest.fixture

@@ -10,23 +10,7 @@ import torch
 from headavatar import ops
 from headavatar.ops.native import library
 
-HAS_NATIVE = library.load().handle is not None
-needs_native = pytest.mark.skipif(not HAS_NATIVE, reason="the native library is not built")
-
-
-@pytest.fixture
-def generator() -> torch.Generator:
-    seed = torch.seed() % 2**31
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(params=["native", "reference"])
-def backend(request):
-    if request.param == "native" and not HAS_NATIVE:
-        pytest.skip("the native library is not built")
-    with ops.backend.use(request.param):
-        yield request.param
+needs_native = pytest.mark.skipif(library.load().handle is None, reason="the native library is not built")
 
 
 def ball(generator, rings, size, noise=0.02):

@@ -17,13 +17,6 @@ from headavatar.ops.reference.field import mlp as reference_mlp
 needs_native = pytest.mark.skipif(library.load().handle is None, reason="the native library is not built")
 
 
-@pytest.fixture
-def generator() -> torch.Generator:
-    seed = torch.seed() % 2**31
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
-
-
 def both(function, *tensors, **others):
     """Values and gradients of a weighted sum, by either backend."""
     results = []

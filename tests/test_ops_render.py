@@ -12,13 +12,6 @@ needs_native = pytest.mark.skipif(library.load().handle is None, reason="the nat
 SPEC = ops.HashGridSpec(levels=6, features=2, log2_table=10, base_resolution=4, finest_resolution=48)
 
 
-@pytest.fixture
-def generator() -> torch.Generator:
-    seed = torch.seed() % 2**31
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
-
-
 def scene(generator, rays, bands, *, geometry=15, spec=SPEC, density=30.0):
     """Rays towards a box around the origin, and a field of random tables and networks."""
     matrix = lambda i, o: torch.randn(o, i, generator=generator) * (2 / i) ** 0.5  # noqa: E731

@@ -15,7 +15,8 @@ Rasterise a mesh and interpolate over it (gradients to vertex positions pass thr
     features = sample_maps(maps, uv)                              # (H, W, C), (N, 2) -> (N, C)
     behind = rasterize(vertices_px, faces, height, width, layers=2)  # the K nearest faces: (B, K, H, W)
 
-Colors that were baked into maps are drawn in one call, `shade_baked`, from what `pack_maps` lays out.
+Colors that were baked into maps are drawn in one call, `shade_baked`, from what `pack_maps` lays out; `pose_shape`
+gives the vertices of what `pack_shape` lays out, for one frame.
 
 A blended hash grid and its field, B frames in one call; x[frame_offsets[b]:frame_offsets[b + 1]] are those of frame b::
 
@@ -50,6 +51,7 @@ from headavatar.ops.harmonics import spherical_harmonics
 from headavatar.ops.hashgrid import HashGridSpec, blend_tables, hash_encode
 from headavatar.ops.mlp import fused_mlp
 from headavatar.ops.optimizer import RankOneAdam
+from headavatar.ops.posing import PackedShape, pack_shape, pose_shape
 from headavatar.ops.raster import Fragments, interpolate, rasterize
 from headavatar.ops.rendering import render_rays
 from headavatar.ops.sampling import RaySamples, sample_rays
@@ -62,6 +64,7 @@ __all__ = [
     "Composite",
     "Fragments",
     "HashGridSpec",
+    "PackedShape",
     "RankOneAdam",
     "RaySamples",
     "antialias",
@@ -73,6 +76,8 @@ __all__ = [
     "interpolate",
     "nerf_field",
     "pack_maps",
+    "pack_shape",
+    "pose_shape",
     "rasterize",
     "refine",
     "render_rays",

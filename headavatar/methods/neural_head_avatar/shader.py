@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ... import ops
 from ...head.folded import FoldedHead
-from ...head.rotations import axis_angle_to_matrix
 from ...scene import Camera, RenderOutput
 from .drawing import Layout
 from .geometry import Geometry, Poses
@@ -27,10 +26,11 @@ class Shader:
         self._geometry, self._layout = geometry, layout
         device = geometry.rest.device
         offsets = geometry.offsets.kept()
-        static, self._axes = torch.zeros_like(geometry.rest), None
+        self._linear = isinstance(offsets, FixedOffsets)
+        static, axes = torch.zeros_like(geometry.rest), geometry.rest.new_zeros(0, *geometry.rest.shape)
         if isinstance(offsets, FixedOffsets):
-            static, self._axes = offsets.static(), offsets.axes.flatten(1).T.contiguous()
-        self._head = FoldedHead(geometry.head, geometry.identity, geometry.rest + static)
+            static, axes = offsets.static(), offsets.axes
+        self._head = FoldedHead(geometry.head, geometry.identity, geometry.rest + static, axes)
         light = stack.light.unflatten(2, (3, CHANNELS)).permute(2, 0, 1, 3)
         self._maps = ops.pack_maps(*stack.maps(), light)
         self._faces, self._uv_faces = layout.faces.int().contiguous(), layout.uv_faces.int().contiguous()
@@ -46,18 +46,14 @@ class Shader:
             camera: any.
             background: (3,) RGB in [0, 1].
         """
-        local = self._in_camera(poses, camera)
-        depth = local[:, 2:]
-        # behind the camera depth is kept: the rasteriser cuts faces there itself
-        safe = torch.where(depth.abs() < 1e-6, 1e-6, depth)
-        pixels = torch.cat([(local @ torch.from_numpy(camera.K.T[:, :2]).to(local)) / safe, depth], 1)
+        points, pixels = self._before(camera, poses)
         drawn = ops.shade_baked(
             pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, told[0, 1:], camera.height,
-            camera.width, points=local, axes=self._view_axes, background=background,
+            camera.width, points=points, axes=self._view_axes, background=background,
         )  # fmt: skip
 
         def normals() -> object:
-            seen = self._layout.see(local[None], pixels[None], self._view_axes, camera.height, camera.width)
+            seen = self._layout.see(points[None], pixels[None], self._view_axes, camera.height, camera.width)
             return seen.normals[0].cpu().numpy()
 
         return RenderOutput(
@@ -65,15 +61,12 @@ class Shader:
             normals,  # type: ignore[arg-type]
         )  # fmt: skip
 
-    def _in_camera(self, poses: Poses, camera: Camera) -> Tensor:
-        """(V, 3) camera space, meters."""
-        if self._axes is None:
-            offset = self._geometry.offset(poses)[0]
-        else:
-            turned = torch.cat([poses.neck, self._geometry.shares(poses)], 1)[0]
-            offset = torch.mv(self._axes, turned).view(-1, 3)
-        points = self._head.vertices(poses.expression, poses.neck, poses.jaw, poses.eyes, offset)
-        view = torch.from_numpy(camera.world_to_camera).to(points)
-        turn = view[:3, :3] @ axis_angle_to_matrix(poses.rotation[0])
-        place = view[:3, :3] @ poses.translation[0] + view[:3, 3]
-        return torch.addmm(place, points, turn.T)
+    def _before(self, camera: Camera, poses: Poses) -> tuple[Tensor, Tensor]:
+        """(V, 3) in camera space, meters, and (V, 3) in pixels with depth."""
+        offset, along = None, torch.cat([poses.neck, self._geometry.shares(poses)], 1)[0]
+        if not self._linear:
+            offset, along = self._geometry.offset(poses)[0], along[:0]
+        return self._head.before(
+            camera, poses.expression, poses.rotation, poses.translation, poses.neck, poses.jaw, poses.eyes, along,
+            offset,
+        )  # fmt: skip

@@ -151,8 +151,12 @@ struct Picture {
     }
   }
 
-  // Threads may write the same 1 at once.
+  // Threads may write the same 1 at once; a line that one has written is slow for the other to write, so most do not.
   static void store(uint8_t* mark) {
+    uint8_t before;
+#pragma omp atomic read
+    before = *mark;
+    if (before) return;
 #pragma omp atomic write
     *mark = 1;
   }

@@ -1,4 +1,4 @@
-"""The arguments of kernels.h, and of shading.h, field by field: the C ABI of the vectorised kernels."""
+"""The arguments of kernels.h, of shading.h and posing.cpp, field by field: the C ABI of the vectorised kernels."""
 
 from __future__ import annotations
 
@@ -61,6 +61,14 @@ class RenderArgs(ctypes.Structure):
         ("rays", RayArgs), ("grid", GridArgs), ("sigma_net", NetArgs), ("color_net", NetArgs), ("density_shift", _F),
         ("density_scale", _F), ("stop", _F), ("bands", _L), ("warp", _P), ("warp_nodes", _L), ("columns", _L),
         ("agreement", _F), ("rgb", _P), ("alpha", _P), ("depth", _P),
+    )  # fmt: skip
+
+
+class PoseArgs(ctypes.Structure):
+    _fields_ = (
+        ("rest", _P), ("moves", _P), ("turn_weights", _P), ("move_starts", _P), ("move_index", _P),
+        ("turn_starts", _P), ("turn_index", _P), ("coefficients", _P), ("turns", _P), ("pivots", _P), ("view", _P),
+        ("projection", _P), ("offset", _P), ("points", _P), ("pixels", _P), ("vertex_count", _L), ("blocks", _L),
     )  # fmt: skip
 
 
