@@ -18,7 +18,7 @@ def list_models(json: Json = False, verbose: Verbose = False) -> None:
     """List every network and added head with its task, licence and size, and whether it is here."""
     from headavatar.cli.console import say, say_json, table
     from headavatar.pretrained.cache import digest, head_model, head_models, location
-    from headavatar.pretrained.catalog import ENTRIES, FACE_NORMALS
+    from headavatar.pretrained.catalog import ADDED, ENTRIES
 
     rows: list[dict[str, Any]] = [
         {
@@ -32,12 +32,13 @@ def list_models(json: Json = False, verbose: Verbose = False) -> None:
         }
         for entry in ENTRIES.values()
     ]
-    file = location(FACE_NORMALS)
-    rows.append({
-        "name": FACE_NORMALS.name, "task": FACE_NORMALS.task, "licence": FACE_NORMALS.licence,
-        "bytes": file.stat().st_size if file.exists() else 0, "sha256": digest(file) if file.exists() else "",
-        "cached": file.exists(), "opt_in": f"no registry carries it: models add {FACE_NORMALS.name} FILE",
-    })  # fmt: skip
+    for network in ADDED.values():
+        file = location(network)
+        rows.append({
+            "name": network.name, "task": network.task, "licence": network.licence,
+            "bytes": file.stat().st_size if file.exists() else 0, "sha256": digest(file) if file.exists() else "",
+            "cached": file.exists(), "opt_in": f"no registry carries it: models add {network.name} FILE",
+        })  # fmt: skip
     for name in head_models():
         rows.append({
             "name": name, "task": f"head model that you added: track --set track.head={name}",
@@ -95,26 +96,26 @@ def fetch_models(
 @app.command("add")
 @guarded
 def add_model(
-    kind: Annotated[str, typer.Argument(help="What the file is: flame, ict or face_normals.", metavar="KIND")],
+    kind: Annotated[str, typer.Argument(help="What the file is: flame, ict, face_normals or arcface.", metavar="KIND")],
     file: Annotated[Path, typer.Argument(help="The model's own file or folder, as generic_model.pkl.", metavar="FILE")],
     name: Annotated[str, typer.Option("--name", help="What to call it; KIND if left out.")] = "",
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Add a head model, or the network of face normals, from its own file; nothing in the file is run.
+    """Add a head model, or a network that no registry carries, from its own file; nothing in the file is run.
 
-    Then: track --set track.head=NAME, or preprocess --set preprocess.normals=network.
+    Then: track --set track.head=NAME, or what `models list` says of the network.
     """
     from dataclasses import asdict
 
     from headavatar.cli.console import say, say_json, table
     from headavatar.head import added
-    from headavatar.pretrained.catalog import FACE_NORMALS
+    from headavatar.pretrained.catalog import ADDED
 
-    if kind == FACE_NORMALS.name:
-        from headavatar.pretrained import face_normals
+    if kind in ADDED:
+        from headavatar.pretrained import arcface, face_normals
 
-        path = face_normals.add(file)
+        path = {"face_normals": face_normals.add, "arcface": arcface.add}[kind](file)
         say_json({"name": kind, "path": path}) if json else say(f"{kind}  {path}")
         return
     report = added.add(kind, file, name)

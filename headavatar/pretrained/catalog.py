@@ -180,3 +180,10 @@ FACE_NORMALS = Added(
     "face_normals", "normals of the face: preprocess --set preprocess.normals=network", "CC BY-NC 4.0",
     "face_normals.safetensors", "https://github.com/boukhayma/face_normals",
 )  # fmt: skip
+ARCFACE = Added(
+    "arcface", "features of a face recognition network: fit --set neural-head-avatar.perceptual_network=arcface",
+    "non-commercial research", "arcface_r18.safetensors",
+    "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch",
+)  # fmt: skip
+ADDED: dict[str, Added] = {entry.name: entry for entry in (FACE_NORMALS, ARCFACE)}
+"""Catalog name → network that comes from the user's own file."""

@@ -14,7 +14,7 @@ from .offsets import Offsets
 
 STILL = ("eyes", "teeth", "tongue", "lashes")
 """Parts without offsets: what turns in a joint or stands behind the lips keeps its shape."""
-LOOSE = ("scalp", "ears", "neck")
+LOOSE = ("scalp", "ears", "neck", "curtain")
 """Parts that hair may cover or that the collar pushes, which move by themselves as the head tilts."""
 
 

@@ -18,7 +18,7 @@ from .drawing import Layout, Seen
 from .smoothing import Smoother
 
 REGIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("hair", ("scalp",)), ("eyes", ("eyes",)), ("mouth", ("mouth_interior", "teeth", "tongue")),
+    ("hair", ("scalp", "curtain")), ("eyes", ("eyes",)), ("mouth", ("mouth_interior", "teeth", "tongue")),
 )  # fmt: skip
 """What is compared, and the regions of the head that show it; a class of the parsing for ears does not exist."""
 UNKNOWN = 255

@@ -20,6 +20,10 @@ class NeuralHeadAvatarSettings:
         "smooth", "How offsets are held: as smoothed vectors, or in the published network.", choices=("smooth", "siren")
     )  # fmt: skip
     pose_offsets: bool = option(True, "Let hair and neck move with the head's pose (smoothed vectors only).")
+    curtain: str = option(
+        "off", "A sheet beside and behind the neck for long hair: where the parsing shows some, always, or never.",
+        choices=("auto", "on", "off"),
+    )  # fmt: skip
     smoothing: float = option(30.0, "How far a smoothed vector carries its neighbors along.")
     texture: str = option(
         "stack", "What gives colors: a stack of maps that expressions blend, or the published network over one map.",
@@ -46,6 +50,10 @@ class NeuralHeadAvatarSettings:
     network_lr: float = option(2e-3, "Step size of the networks.")
     final_lr: float = option(0.1, "Step sizes at a stage's end, as a share of those at its start.")
     joint_share: float = option(0.1, "Step size of the offsets in the joint stage, as a share.")
+    pose_lr: float = option(
+        0.0, "Step size of what every training frame's pose and expression are off by, in the joint stage; 0 trusts "
+        "the track.", added_later=True,
+    )  # fmt: skip
     joint_rate: float = option(1.0, "Step sizes of the texture in the joint stage, as a share.")
     silhouette_weight: float = option(1.0, "Weight of |alpha - matte|.")
     smooth_weight: float = option(1e-3, "Weight of the offsets' Laplacian, squared millimeters.")
@@ -58,7 +66,10 @@ class NeuralHeadAvatarSettings:
     closed_weight: float = option(0.0, "Weight of the gap between closed lids, squared millimeters.")
     perceptual_weight: float = option(0.1, "Weight of LPIPS on patches; 0 leaves it out.")
     perceptual_from: float = option(0.5, "Share of the joint stage after which LPIPS joins.")
-    perceptual_network: str = option("alex", "Network of that LPIPS.", choices=("alex", "vgg"))
+    perceptual_network: str = option(
+        "alex", "Network of that LPIPS; or a face recognition network's features, whose weights `models add` took in.",
+        choices=("alex", "vgg", "arcface"),
+    )  # fmt: skip
     patch: int = option(128, "Edge of a patch, pixels.")
 
 
@@ -93,6 +104,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 """`paper` is the published configuration in sizes and step sizes, its epochs counted for 750 frames on three cards; its
 energies are ours, and LPIPS stands for its features of a face recognition network."""
 
+
+def _models(settings: NeuralHeadAvatarSettings) -> tuple[str, ...]:
+    """What is fetched; a face recognition network is the user's own."""
+    if settings.perceptual_weight <= 0 or settings.perceptual_network == "arcface":
+        return ()
+    return (f"lpips_{settings.perceptual_network}",)
+
+
 SPEC = MethodSpec(
     name="neural-head-avatar",
     title="a mesh with hair, and a texture that expression and light change",
@@ -101,7 +120,7 @@ SPEC = MethodSpec(
     presets=PRESETS,
     trainer="headavatar.methods.neural_head_avatar.trainer:NeuralHeadAvatarTrainer",
     avatar="headavatar.methods.neural_head_avatar.avatar:NeuralHeadAvatar",
-    models=lambda settings: (f"lpips_{settings.perceptual_network}",) if settings.perceptual_weight > 0 else (),
+    models=_models,
     version=1,
     halved=("frames_per_step", 1, "frames a step"),
     rates=("offset_lr", "volume_lr", "map_lr"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,22 @@ import torch
 from torch import Tensor
 
 from ...head.subdivide import subdivided
+from ...metrics.arcface import ArcFaceFeatures
 from ...metrics.lpips import Lpips
 from ...scene import Clip
 from ..adam import Adam
 from ..chance import frames_of, generator_of
+from ..learned_residuals import LearnedResiduals
 from . import energies
 from .avatar import NeuralHeadAvatar, fresh_offsets, fresh_texture
 from .bake import baked
 from .conditions import Teller
+from .curtain import is_long, with_curtain
 from .drawing import Layout, Seen, paint
 from .frames import TrainingFrames
 from .geometry import Geometry, Poses, project
 from .learners import learner_of
+from .refining import changed
 from .regularizers import edge_energy, flip_energy, laplacian_energy, region_weights, surface_energy
 from .semantics import Semantics
 from .settings import NeuralHeadAvatarSettings
@@ -34,7 +38,7 @@ from .texture import Texture
 REGIONS = ("mouth", "face", "eyes", "head")
 """What patches lie about, one after the other."""
 NEARNESS = {
-    "scalp": 1e-3, "neck": 1e-3, "face": 1.0, "ears": 0.1, "lips": 3.0, "eyelids": 5.0, "sockets": 5.0,
+    "scalp": 1e-3, "neck": 1e-3, "curtain": 1e-3, "face": 1.0, "ears": 0.1, "lips": 3.0, "eyelids": 5.0, "sockets": 5.0,
     "mouth_interior": 5.0,
 }  # fmt: skip
 """How strongly each region is held to the tracked head: little where hair may be, most where nothing shows depth."""
@@ -66,6 +70,10 @@ class NeuralHeadAvatarTrainer:
         )  # fmt: skip
         self.poses = Poses.of(params, device)
         fine = subdivided(head).to(device)
+        if settings.curtain == "auto":
+            settings = replace(settings, curtain="on" if is_long(clip) else "off")
+        if settings.curtain == "on":
+            fine = with_curtain(fine)
         identity = torch.as_tensor(params.identity, dtype=torch.float32, device=device)
         offsets = fresh_offsets(fine, identity, settings, self._generator(-3), device)
         pose = torch.cat([self.poses.rotation, self.poses.translation], 1)
@@ -81,10 +89,12 @@ class NeuralHeadAvatarTrainer:
         self.told = self.teller(fine, params, device)
         self.texture = fresh_texture(settings, self.teller, self._generator(-1), device)
         self.learner = learner_of(self.texture, settings.sparsity)
+        moving = params.expression.shape[1]
+        self.residuals = LearnedResiduals(len(self.frames), moving) if settings.pose_lr > 0 else None
         uniform = settings.offsets == "smooth"
         self.optimizers = {name: Adam(group, uniform=uniform) for name, group in offsets.groups.items()}
         wanted = any(stage.perceptual > 0 for stage in self.stages)
-        self.perceptual = Lpips(settings.perceptual_network, device) if wanted else None  # type: ignore[arg-type]
+        self.perceptual = _perceptual(settings.perceptual_network, device) if wanted else None
         self.about: dict[str, Any] = {
             "name": name, "head": head, "settings": asdict(settings),
             "expression_range": (params.expression.min(0), params.expression.max(0)),
@@ -101,6 +111,9 @@ class NeuralHeadAvatarTrainer:
         stage, progress = stage_at(self.stages, index)
         frames, generator = self._frames_of(index), self._generator(index)
         poses = self.poses[frames]
+        residual = self.residuals.of(frames, stage.joint) if self.residuals else None
+        if residual is not None:
+            poses = changed(poses, residual)
         with torch.set_grad_enabled(stage.offset_lr > 0):
             world = self.geometry.posed(poses)
             pixels = project(world, self.camera)
@@ -138,14 +151,18 @@ class NeuralHeadAvatarTrainer:
             self.texture, self.teller = baked(
                 self.texture, self.teller, self.geometry, self.layout, self.params, view, self.settings.map_size
             )
-        figures = {"loss": float(loss.detach()), "rays": float(seen.fragments.mask.sum())}
+        moved: dict[str, float] = {}
+        if self.residuals and residual:
+            self.residuals.step(frames, residual, self.settings.pose_lr * falling)
+            moved = self.residuals.figures()
+        figures = {**moved, "loss": float(loss.detach()), "rays": float(seen.fragments.mask.sum())}
         figures["train_psnr"] = float(-10 * np.log10(max(float(error), 1e-10))) if stage.shades else 0.0
         return figures
 
     def _patch(
         self, rgb: Tensor, truth: Tensor, counted: Tensor, frame: int, index: int, generator: torch.Generator
     ) -> Tensor:
-        """LPIPS on a patch of the step's first frame."""
+        """The perceptual distance of a patch of the step's first frame."""
         edge = min(self.settings.patch, *rgb.shape[1:3])
         row, column = self.frames.corner(frame, REGIONS[index % len(REGIONS)], edge, generator)
         part = slice(row, row + edge), slice(column, column + edge)
@@ -202,6 +219,8 @@ class NeuralHeadAvatarTrainer:
         named = {**self.geometry.state(), **self.texture.state()}
         for name, optimizer in self.optimizers.items():
             named |= {f"{name}.{key}": value for key, value in optimizer.state().items()}
+        if self.residuals is not None:
+            named |= {f"residuals.{key}": value for key, value in self.residuals.state().items()}
         return named | {f"learner.{key}": value for key, value in self.learner.state().items()}
 
     @torch.no_grad()
@@ -212,6 +231,8 @@ class NeuralHeadAvatarTrainer:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state(_part(state, f"{name}."))
         self.learner.load_state(_part(state, "learner."))
+        if self.residuals is not None:
+            self.residuals.load_state(_part(state, "residuals."))
 
     def avatar(self) -> NeuralHeadAvatar:
         """The avatar as it stands; shares its tensors with the trainer."""
@@ -219,6 +240,10 @@ class NeuralHeadAvatarTrainer:
             name=self.about["name"], base=self.about["head"], geometry=self.geometry, texture=self.texture,
             teller=self.teller, expression_range=self.about["expression_range"], settings=self.about["settings"],
         )  # fmt: skip
+
+
+def _perceptual(network: str, device: str) -> Lpips | ArcFaceFeatures:
+    return ArcFaceFeatures(device) if network == "arcface" else Lpips(network, device)  # type: ignore[arg-type]
 
 
 @contextmanager
