@@ -31,6 +31,7 @@ class Shaded:
         depth: (R,) alpha-weighted distance along the ray, cube units.
         positions: (N, 3) of the samples, in the cube.
         weights: (N,) share of its ray's light that each sample gave, without gradients.
+        light: (N,) share of its ray's light that came as far as each sample, without gradients.
         ray_index: (N,) the ray of each sample.
     """
 
@@ -39,6 +40,7 @@ class Shaded:
     depth: torch.Tensor
     positions: torch.Tensor
     weights: torch.Tensor
+    light: torch.Tensor
     ray_index: torch.Tensor
 
 
@@ -58,7 +60,7 @@ def shade(
         cube_side: metres.
         spacing_m: a ray that crosses little gets fewer samples, so that they need not lie closer than this, metres.
         jitter: (seed, step) that place the samples at random, in training; in the middle of their strata where None,
-            and `weights` is left empty.
+            and `weights` and `light` are left empty.
     """
     seed, step = jitter or (0, 0)
     rays = ops.sample_rays(
@@ -83,8 +85,10 @@ def shade(
     )  # fmt: skip
     lengths = rays.deltas * (cube_side * field.density_scale)
     picture = ops.composite(sigma, rgb, lengths, rays.distances, rays.ray_offsets)
-    weights = ray_weights(sigma.detach() * lengths, rays.ray_index, rays.ray_offsets) if jitter else sigma[:0]
-    return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights, rays.ray_index)
+    optical = sigma.detach() * lengths if jitter else sigma[:0]
+    light = ray_light(optical, rays.ray_index, rays.ray_offsets)
+    weights = light * -torch.expm1(-optical)
+    return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights, light, rays.ray_index)
 
 
 def look(
@@ -114,10 +118,10 @@ def look(
     )  # fmt: skip
 
 
-def ray_weights(optical: torch.Tensor, ray_index: torch.Tensor, ray_offsets: torch.Tensor) -> torch.Tensor:
-    """(N,) share of its ray's light that each sample gives, from (N,) optical depths."""
+def ray_light(optical: torch.Tensor, ray_index: torch.Tensor, ray_offsets: torch.Tensor) -> torch.Tensor:
+    """(N,) share of its ray's light that comes as far as each sample, from (N,) optical depths."""
     before = optical.double().cumsum(0) - optical
     if len(before) == 0:
         return optical
     first = before[ray_offsets[:-1].clamp_max(len(before) - 1)]
-    return (torch.exp(first[ray_index.long()] - before) * -torch.expm1(-optical)).float()
+    return torch.exp(first[ray_index.long()] - before).float()

@@ -33,6 +33,10 @@ DEEP_M = 0.02
 """Voxels deeper inside the mesh than this, metres, are hidden."""
 SEEN = 0.1
 """A voxel counts as seen where a sample in it gave this share of its ray's light."""
+REACHED = 0.3
+"""A voxel is hidden where no more than this share of any ray's light came to it or its neighbors."""
+LAYER = 4
+"""Hidden voxels stay below hair for so many voxels."""
 
 
 def farthest(points: Array, count: int) -> Array:
@@ -118,7 +122,7 @@ def dilate(occupied: torch.Tensor, voxels: int) -> torch.Tensor:
 
 def shell(
     points: Array, faces: Array, hairy: Array, cube: Cube, grid: int, shell_m: float, hair_m: float
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Voxels that lie near the mesh and not deep inside it.
 
     A voxel belongs to the vertex nearest to it. What stands off forwards, where mattes of a head that hardly turns
@@ -131,25 +135,26 @@ def shell(
         grid: voxels along an edge.
         shell_m, hair_m: distances for bare and for hairy vertices, metres.
     Returns:
-        (G, G, G) bool.
+        (G, G, G) bool, and which of them belong to hairy vertices, (G, G, G) bool.
     """
     voxel = cube.side / grid
     marked = np.zeros((grid,) * 3, bool)
-    reach = np.zeros((grid,) * 3, np.float32)
+    reach, bearing = np.zeros((grid,) * 3, np.float32), np.zeros((grid,) * 3, bool)
     normals = np.zeros((grid, grid, grid, 3), np.float32)
     outward = _vertex_normals(points, faces)
-    for chosen, distance in ((hairy, hair_m), (~hairy, shell_m)):
+    for chosen, distance, bears in ((hairy, hair_m, True), (~hairy, shell_m, False)):
         cells = np.floor(cube.to_unit(points[:, chosen].reshape(-1, 3)) * grid).astype(np.int64)
         inside = ((cells >= 0) & (cells < grid)).all(1)
         place = tuple(cells[inside].T)
-        marked[place], reach[place] = True, distance
+        marked[place], reach[place], bearing[place] = True, distance, bears
         normals[place] = outward[:, chosen].reshape(-1, 3)[inside]
     distance, nearest = distance_transform_edt(~marked, return_indices=True)
     index = tuple(nearest)
     offset = (np.indices(marked.shape, np.float32) - nearest.astype(np.float32)) * voxel
     depth = np.einsum("axyz,xyza->xyz", offset, normals[index])
     near = (distance * voxel <= reach[index]) & (depth >= -DEEP_M) & (offset[2] <= shell_m)
-    return dilate(torch.from_numpy(near), 1)  # closes the slits between coarse vertices
+    closed = dilate(torch.from_numpy(near), 1)  # closes the slits between coarse vertices
+    return closed, closed & torch.from_numpy(bearing[index])
 
 
 def torso(points: Array, cube: Cube, grid: int, chin_y: float) -> torch.Tensor:
@@ -229,7 +234,7 @@ def hairy_vertices(head: Any) -> Array:
 
 
 class Sight:
-    """Which voxels training rays have seen: the largest weight that any sample in them had.
+    """Which voxels training rays have seen: the largest weight that any sample in them had, and the most light.
 
     Args:
         grid: voxels along an edge.
@@ -238,19 +243,35 @@ class Sight:
 
     def __init__(self, grid: int, device: str) -> None:
         self.weight = torch.zeros(grid**3, device=device)
+        self.light = torch.zeros(grid**3, device=device)
         self.grid = grid
 
     @torch.no_grad()
-    def add(self, positions: torch.Tensor, weights: torch.Tensor) -> None:
-        """Take note of samples: (N, 3) positions in the cube and (N,) shares of their rays' light."""
+    def add(self, positions: torch.Tensor, weights: torch.Tensor, light: torch.Tensor) -> None:
+        """Take note of samples.
+
+        Args:
+            positions: (N, 3) in the cube.
+            weights: (N,) shares of their rays' light that they gave.
+            light: (N,) shares of their rays' light that came as far as them.
+        """
         cells = (positions * self.grid).to(torch.int64).clamp_(0, self.grid - 1)
         index = (cells[:, 0] * self.grid + cells[:, 1]) * self.grid + cells[:, 2]
         self.weight.scatter_reduce_(0, index, weights, "amax")
+        self.light.scatter_reduce_(0, index, light, "amax")
 
-    def cut(self, occupied: torch.Tensor, margin: int) -> torch.Tensor:
+    def cut(self, occupied: torch.Tensor, margin: int, hairy: torch.Tensor) -> torch.Tensor:
         """Keep the occupied voxels that were seen under some expression of training, and those near them.
 
-        What lies hidden inside the head goes as well as what is empty, so samples gather at the surface.
+        What lies hidden inside the head goes as well as what is empty, so samples gather at the surface. Only below
+        hair a layer stays that no ray reached: a head that bows or turns further than in training shows it.
+
+        Args:
+            occupied: (G, G, G) bool.
+            margin: voxels kept around those seen.
+            hairy: (G, G, G) bool, where hair can be.
         """
         seen = (self.weight > SEEN).reshape(occupied.shape)
-        return dilate(seen, margin) & occupied
+        reached = torch.nn.functional.max_pool3d(self.light.reshape(1, 1, *occupied.shape), 3, 1, 1)[0, 0] > REACHED
+        below = dilate(seen, LAYER) & hairy & ~reached
+        return (dilate(seen, margin) | below) & occupied

@@ -56,8 +56,8 @@ class NerfBlendshapeTrainer:
         self.pixels = TrainingPixels.of(clip, device)
         self.conditioning = Conditioning.of(params, settings.pose_tables)
         self.coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
-        self.cube, hull = self._volume(clip, head)
-        self.occupied = hull.to(device)
+        self.cube, hull, hairy = self._volume(clip, head)
+        self.occupied, self.hairy = hull.to(device), hairy.to(device)
         self.density_grid = DensityGrid(self.occupied) if settings.volume == "density" else None
         self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
@@ -80,8 +80,8 @@ class NerfBlendshapeTrainer:
             "settings": asdict(settings),
         }  # fmt: skip
 
-    def _volume(self, clip: Clip, head: Any) -> tuple[Any, torch.Tensor]:
-        """The cube and the occupancy grid that mattes and mesh allow."""
+    def _volume(self, clip: Clip, head: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        """The cube, the occupancy grid that mattes and mesh allow, and where hair can be in it."""
         settings, train = self.settings, clip.split.train
         params = clip.params[train]
         height, width = clip.valid.shape
@@ -89,7 +89,7 @@ class NerfBlendshapeTrainer:
         chosen = occupancy.diverse_frames(params, occupancy.HULL_FRAMES)
         mattes = self.pixels.mattes[torch.from_numpy(chosen)].cpu().numpy().reshape(-1, height, width)
         cube = occupancy.head_cube(points, mattes, params[chosen], clip.camera, settings.hair_m)
-        near = occupancy.shell(
+        near, hairy = occupancy.shell(
             points, head.faces.cpu().numpy(), occupancy.hairy_vertices(head), cube, settings.grid, settings.shell_m,
             settings.hair_m,
         )  # fmt: skip
@@ -99,7 +99,7 @@ class NerfBlendshapeTrainer:
         # Behind clothes the neck goes on, so there the mattes rule nothing out.
         counted = self.pixels.counted[torch.from_numpy(chosen)].cpu().numpy().reshape(-1, height, width)
         hull = occupancy.carve(near, cube, mattes, params[chosen], clip.camera, counted, chin_y)
-        return cube, hull
+        return cube, hull, hull & hairy
 
     def _generator(self, index: int) -> torch.Generator:
         return generator_of(self.seed, index)
@@ -166,7 +166,8 @@ class NerfBlendshapeTrainer:
 
         counts = torch.cat([self.pixels.counted[f, p] for f, p in zip(frames, chosen, strict=True)]).float()
         if self.looking:
-            self.sight.add(picture.positions, picture.weights * counts[picture.ray_index.long()])
+            seen = counts[picture.ray_index.long()]
+            self.sight.add(picture.positions, picture.weights * seen, picture.light * seen)
         color = torch.cat([self.pixels.colors[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
         matte = torch.cat([self.pixels.mattes[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
         background = self._background(torch.cat(chosen), generator)
@@ -217,7 +218,7 @@ class NerfBlendshapeTrainer:
             if begin <= index < end:
                 self.looking = True
             elif index == end and end > begin:
-                self.occupied = self.sight.cut(self.occupied, margin)
+                self.occupied = self.sight.cut(self.occupied, margin, self.hairy)
                 self.sight = occupancy.Sight(self.settings.grid, self.device)
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -230,7 +231,7 @@ class NerfBlendshapeTrainer:
         named |= {f"networks_optimizer.{name}": tensor for name, tensor in self.networks_optimizer.state().items()}
         if self.density_grid is not None:
             named["density_grid"] = self.density_grid.density
-        return named | {"occupied": self.occupied, "sight": self.sight.weight}
+        return named | {"occupied": self.occupied, "sight": self.sight.weight, "light": self.sight.light}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -248,6 +249,7 @@ class NerfBlendshapeTrainer:
             self.warp.table.copy_(state["warp.table"])
         self.occupied = state["occupied"].to(self.device)
         self.sight.weight.copy_(state["sight"])
+        self.sight.light.copy_(state["light"])
         if self.density_grid is not None:
             self.density_grid.density.copy_(state["density_grid"])
 
