@@ -41,15 +41,15 @@ class HairVolume:
             movable: (V, 1) in [0, 1].
         """
         none = torch.zeros(head.vertex_count, dtype=torch.bool)
-        regions = (head.regions.get(name, none).to(rest.device) for name in ("scalp", "neck", "ears", "curtain"))
-        scalp, neck, ears, curtain = regions
+        regions = (head.regions.get(name, none).to(rest.device) for name in ("scalp", "neck", "ears"))
+        scalp, neck, ears = regions
 
         def smoothed(values: Tensor, weight: float) -> Tensor:
             return Smoother(head.faces, head.vertex_count, weight).solve(values)
 
         normals = smoothed(vertex_normals(rest, head.faces), _NORMALS)
         normals = torch.nn.functional.normalize(normals, dim=1, eps=1e-9)
-        share = smoothed(((scalp & ~neck & ~ears) | curtain)[:, None].to(rest), _BORDER) * movable
+        share = smoothed((scalp & ~neck & ~ears)[:, None].to(rest), _BORDER) * movable
         latent = rest.new_zeros(head.vertex_count, 1)
         return HairVolume(latent, normals * share, Smoother(head.faces, head.vertex_count, REACH))
 
