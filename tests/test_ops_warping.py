@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_ops_render import both, generator, needs_native, scene
+from test_ops_render import both, needs_native, scene
 
 from headavatar import ops
-
-__all__ = ["generator"]
 
 
 def moved(x: torch.Tensor, warp: torch.Tensor) -> torch.Tensor:
