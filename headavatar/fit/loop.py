@@ -17,6 +17,8 @@ from headavatar.progress import Reporter
 
 ROWS = 20
 """Rows of the table of a whole fit."""
+SHOWN = ("loss", "train_psnr", "moved_deg", "moved_mm")
+"""Figures of steps that the table has columns for."""
 CHECKPOINT_S = 20.0
 """Seconds between checkpoints: what a kill can cost."""
 
@@ -76,7 +78,9 @@ def fit(
 
 
 def _means(recent: list[dict[str, float]]) -> dict[str, float]:
-    return {name: round(sum(f[name] for f in recent) / len(recent), 5) for name in ("loss", "train_psnr")}
+    """Means over some steps of what the table shows; "moved_deg" and "moved_mm" where a fit corrects its poses."""
+    names = [name for name in SHOWN if all(name in f for f in recent)]
+    return {name: round(sum(f[name] for f in recent) / len(recent), 5) for name in names}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from .residuals import Residual
 
 
-def option(default: Any, help: str, *, choices: tuple[Any, ...] = ()) -> Any:
-    """A field of a method's settings: default, help text and allowed values, as dataclass metadata."""
-    return dataclass_field(default=default, metadata={"help": help, "choices": choices, "changes_result": True})
+def option(default: Any, help: str, *, choices: tuple[Any, ...] = (), added_later: bool = False) -> Any:
+    """A field of a method's settings: default, help text and allowed values, as dataclass metadata.
+
+    Avatars of versions that did not know a field which was `added_later` stay current while it has its default.
+    """
+    about = {"help": help, "choices": choices, "changes_result": True, "added_later": added_later}
+    return dataclass_field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ class NerfBlendshapeSettings:
     pose_nodes: int = option(16, "Nodes along an edge of the displacements learned for the pose; 0 has none.")
     warp_lr: float = option(3e-4, "Step size of those displacements, in edges of the modelled cube.")
     warp_until: float = option(0.5, "Share of the steps during which they learn.")
+    pose_lr: float = option(
+        0.0, "Step size of what every training frame's pose is off by, while displacements learn; 0 trusts the track.",
+        added_later=True,
+    )  # fmt: skip
     shell_m: float = option(0.012, "How far the head may stand off the tracked face, metres.")
     hair_m: float = option(0.12, "How far hair may stand off the tracked scalp, metres.")
     grid: int = option(128, "Voxels along an edge of the occupancy grid.", choices=(64, 96, 128, 129, 160, 192))

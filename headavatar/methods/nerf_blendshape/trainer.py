@@ -15,6 +15,8 @@ from ...scene import PARSING_CLASSES, Array, Clip
 from ..adam import Adam
 from ..chance import frames_of, generator_of
 from ..conditioning import Conditioning
+from ..learned_residuals import LearnedResiduals
+from ..residuals import Residual
 from . import occupancy
 from .avatar import NerfBlendshapeAvatar
 from .density_grid import DensityGrid
@@ -23,6 +25,7 @@ from .losses import Phase, phase_at, phases_of, rate_at
 from .marching import shade
 from .pixels import TrainingPixels
 from .rays import RayFrames
+from .refining import moved_rays
 from .settings import NerfBlendshapeSettings
 from .warp import Warp
 
@@ -72,6 +75,7 @@ class NerfBlendshapeTrainer:
         self.networks_optimizer = Adam(
             self.field.sigma_weights + self.field.color_weights, weight_decay=settings.weight_decay
         )
+        self.residuals = LearnedResiduals(len(self.coefficients)) if settings.pose_lr > 0 else None
         self.phases = phases_of(settings)
         wanted = any(phase.perceptual > 0 for phase in self.phases)
         self.perceptual = Lpips(settings.perceptual_network, device) if wanted else None  # type: ignore[arg-type]
@@ -130,7 +134,8 @@ class NerfBlendshapeTrainer:
         moving = self.warp_optimizer is not None and progress < settings.warp_until
         learned = self.warp.learned(self.pose[frames]).requires_grad_(moving) if self.warp.learns else None
         posed = Posed(blended, self.warp.grids(self.expression[frames], learned))
-        loss, figures = self._loss(index, phase, posed, frames, chosen, patch, generator)
+        residual = self.residuals.of(frames, progress < settings.warp_until) if self.residuals else None
+        loss, figures = self._loss(index, phase, posed, frames, chosen, patch, generator, residual)
         loss.backward()
 
         rate = rate_at(settings.decay, settings.final_lr, progress)
@@ -144,6 +149,9 @@ class NerfBlendshapeTrainer:
                 [(self.pose[f], learned.grad[b]) for b, f in enumerate(frames)], settings.warp_lr * rate
             )
         self.networks_optimizer.step(settings.network_lr * rate)
+        if self.residuals and residual:
+            self.residuals.step(frames, residual, settings.pose_lr * rate)
+            figures |= self.residuals.figures()
         return figures
 
     def _scattered(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -153,11 +161,14 @@ class NerfBlendshapeTrainer:
 
     def _loss(
         self, index: int, phase: Phase, posed: Posed, frames: list[int], chosen: list[torch.Tensor], patch: int,
-        generator: torch.Generator,
+        generator: torch.Generator, residual: Residual | None,
     ) -> tuple[torch.Tensor, dict[str, float]]:  # fmt: skip
         settings = self.settings
         rays = [self.frames.rays(f, pixels, self.pixels.width) for f, pixels in zip(frames, chosen, strict=True)]
-        origins, directions = (torch.cat([ray[i] for ray in rays]) for i in range(2))
+        placed = [(ray[0], ray[1]) for ray in rays]
+        if residual is not None:
+            placed = [moved_rays(self.cube, *ray, residual, b) for b, ray in enumerate(placed)]
+        origins, directions = (torch.cat(parts) for parts in zip(*placed, strict=True))
         picture = shade(
             self.field, posed, origins, directions, [len(p) for p in chosen], self.occupied,
             samples=settings.samples, cube_side=self.cube.side, spacing_m=settings.spacing_mm / 1000,
@@ -229,6 +240,8 @@ class NerfBlendshapeTrainer:
             named |= {f"warp_optimizer.{name}": tensor for name, tensor in self.warp_optimizer.state_dict().items()}
             named["warp.table"] = self.warp.table
         named |= {f"networks_optimizer.{name}": tensor for name, tensor in self.networks_optimizer.state().items()}
+        if self.residuals is not None:
+            named |= {f"residuals.{name}": tensor for name, tensor in self.residuals.state().items()}
         if self.density_grid is not None:
             named["density_grid"] = self.density_grid.density
         return named | {"occupied": self.occupied, "sight": self.sight.weight, "light": self.sight.light}
@@ -244,6 +257,8 @@ class NerfBlendshapeTrainer:
             tensor.copy_(state[f"field.{name}"])
         self.tables_optimizer.load_state_dict(part("tables_optimizer."))
         self.networks_optimizer.load_state(part("networks_optimizer."))
+        if self.residuals is not None:
+            self.residuals.load_state(part("residuals."))
         if self.warp_optimizer is not None:
             self.warp_optimizer.load_state_dict(part("warp_optimizer."))
             self.warp.table.copy_(state["warp.table"])

@@ -47,6 +47,11 @@ class Stage:
     closed: float
 
     @property
+    def joint(self) -> bool:
+        """Whether mesh and colors move together."""
+        return self.name == "joint"
+
+    @property
     def shades(self) -> bool:
         """Whether colors are needed."""
         return self.color > 0 or self.perceptual > 0
