@@ -27,7 +27,7 @@ A blended hash grid and its field, B frames in one call; x[frame_offsets[b]:fram
     sigma, rgb = nerf_field(rays.positions, blended, ray_features, rays.ray_index, sigma_weights, color_weights, spec,
                             frame_offsets=...)
     picture = composite(sigma, rgb, rays.deltas, rays.distances, rays.ray_offsets)   # .rgb (R, 3) .alpha (R,) .depth
-    loss(picture).backward()
+    loss(picture).backward()                                       # `distortion` is a loss that keeps light together
     optimizer.step([(coefficients[b], blended.grad[b]) for b in range(B)])           # RankOneAdam(tables, lr=1e-2)
 
 Where nothing is trained, `render_rays` does sampling, field and compositing in one call.
@@ -46,6 +46,7 @@ from headavatar.ops import backend
 from headavatar.ops.antialiasing import antialias
 from headavatar.ops.baked import BakedMaps, BakedPicture, pack_maps, shade_baked
 from headavatar.ops.compositing import Composite, composite
+from headavatar.ops.distortion import distortion
 from headavatar.ops.field import nerf_field
 from headavatar.ops.harmonics import spherical_harmonics
 from headavatar.ops.hashgrid import HashGridSpec, blend_tables, hash_encode
@@ -71,6 +72,7 @@ __all__ = [
     "backend",
     "blend_tables",
     "composite",
+    "distortion",
     "fused_mlp",
     "hash_encode",
     "interpolate",

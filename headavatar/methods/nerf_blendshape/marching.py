@@ -33,6 +33,7 @@ class Shaded:
         weights: (N,) share of its ray's light that each sample gave, without gradients.
         light: (N,) share of its ray's light that came as far as each sample, without gradients.
         ray_index: (N,) the ray of each sample.
+        spread: (R,) how far apart the places are that a ray's light comes from, metres; empty where not asked for.
     """
 
     rgb: torch.Tensor
@@ -42,12 +43,13 @@ class Shaded:
     weights: torch.Tensor
     light: torch.Tensor
     ray_index: torch.Tensor
+    spread: torch.Tensor
 
 
 def shade(
     field: Field, posed: Posed, origins: torch.Tensor, directions: torch.Tensor, counts: Sequence[int],
     occupied: torch.Tensor, *, samples: int, cube_side: float, spacing_m: float = SPACING_M,
-    jitter: tuple[int, int] | None = None,
+    jitter: tuple[int, int] | None = None, spread: bool = False,
 ) -> Shaded:  # fmt: skip
     """Render the rays of some frames.
 
@@ -61,6 +63,7 @@ def shade(
         spacing_m: a ray that crosses little gets fewer samples, so that they need not lie closer than this, metres.
         jitter: (seed, step) that place the samples at random, in training; in the middle of their strata where None,
             and `weights` and `light` are left empty.
+        spread: ask for `Shaded.spread`.
     """
     seed, step = jitter or (0, 0)
     rays = ops.sample_rays(
@@ -88,7 +91,10 @@ def shade(
     optical = sigma.detach() * lengths if jitter else sigma[:0]
     light = ray_light(optical, rays.ray_index, rays.ray_offsets)
     weights = light * -torch.expm1(-optical)
-    return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights, light, rays.ray_index)
+    apart = ops.distortion(sigma * lengths, rays.distances, rays.deltas, rays.ray_offsets) if spread else sigma[:0]
+    return Shaded(
+        picture.rgb, picture.alpha, picture.depth, rays.positions, weights, light, rays.ray_index, apart * cube_side
+    )
 
 
 def look(

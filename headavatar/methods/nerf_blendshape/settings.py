@@ -36,6 +36,10 @@ class NerfBlendshapeSettings:
         "sharp", "What is minimized when: ours, or the published three phases.", choices=("sharp", "published")
     )
     alpha_weight: float = option(0.5, "Weight of |alpha - matte|.")
+    spread_weight: float = option(
+        0.3, "Weight of the metres between places that a ray's light comes from: surfaces instead of fog.",
+        added_later=True,
+    )  # fmt: skip
     sparsity: float = option(1e-9, "Weight of the sum of the expression tables' absolute values.")
     background: str = option(
         "random", "What rays are composited over in training: random colors and white, or the clip's background.",
@@ -88,6 +92,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "weight_decay": 1e-6,
         "schedule": "published",
         "sparsity": 2.2e-8,
+        "spread_weight": 0.0,
         "background": "plate",
         "focus": False,
         "perceptual_network": "vgg",

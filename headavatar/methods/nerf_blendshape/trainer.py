@@ -172,7 +172,7 @@ class NerfBlendshapeTrainer:
         picture = shade(
             self.field, posed, origins, directions, [len(p) for p in chosen], self.occupied,
             samples=settings.samples, cube_side=self.cube.side, spacing_m=settings.spacing_mm / 1000,
-            jitter=(self.seed, index),
+            jitter=(self.seed, index), spread=settings.spread_weight > 0,
         )  # fmt: skip
 
         counts = torch.cat([self.pixels.counted[f, p] for f, p in zip(frames, chosen, strict=True)]).float()
@@ -192,6 +192,8 @@ class NerfBlendshapeTrainer:
         loss = ((result - target).abs().mean(1) * weights).mean()
         if phase.alpha > 0:
             loss = loss + phase.alpha * ((picture.alpha - matte).abs() * counts).mean()
+        if settings.spread_weight > 0:
+            loss = loss + settings.spread_weight * picture.spread.mean()
         if patch and self.perceptual is not None:
             side = int(round(patch**0.5))
             mask = counts[:patch, None]
