@@ -21,6 +21,7 @@ from ...head.subdivide import subdivided
 from ...scene import WORLD_TO_CAMERA, Array, Camera, HeadParams, RenderOutput
 from ..residuals import Residual
 from .conditions import Teller
+from .curtain import with_curtain
 from .drawing import Layout, paint
 from .geometry import Geometry, Poses, followers, movable, project
 from .offsets import FixedOffsets, Offsets, SirenOffsets, SmoothOffsets
@@ -29,6 +30,7 @@ from .settings import NeuralHeadAvatarSettings
 from .shader import Shader
 from .smoothing import Smoother
 from .stack import Stack
+from .teeth import with_teeth_lowered
 from .texture import Texture
 from .unwrapped import unwrapped
 from .volume import HairVolume
@@ -39,6 +41,8 @@ TEXTURE_SIZE = 512
 FORMAT = 1
 HALVED = ("texture.tables",)
 """Tensors kept in half precision: colors, to a 2000th of their size."""
+BEFORE = {"teeth_lowered": False, "curtain": "off"}
+"""Settings of avatars that were fitted before these existed."""
 CONVENTIONS = (
     "head space: +y up, +z out of the face, +x to the subject's left, metres; offsets are added to the subdivided "
     "head at rest; the texture's map has row 0 at v = 1"
@@ -188,12 +192,16 @@ class NeuralHeadAvatar:
                     why="a newer headavatar wrote it", fix="upgrade headavatar",
                 )  # fmt: skip
             tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
-            settings = NeuralHeadAvatarSettings(**about["settings"])
+            settings = NeuralHeadAvatarSettings(**{**BEFORE, **about["settings"]})
             base = load(about["head_model"], device)
             base = base.with_offset(tensors["base_offset"])
             teller = Teller.from_state(about["told"], settings, device)
             identity = torch.tensor(about["identity"], dtype=torch.float32, device=device)
             fine = subdivided(base).to(device)
+            if settings.teeth_lowered:
+                fine = with_teeth_lowered(fine, identity)
+            if settings.curtain == "on":
+                fine = with_curtain(fine)
             if "offsets.rest" in tensors:
                 offsets: Offsets = FixedOffsets(tensors["offsets.rest"], tensors["offsets.axes"])
             else:

@@ -33,6 +33,7 @@ from .semantics import Semantics
 from .settings import NeuralHeadAvatarSettings
 from .smoothing import edges_of
 from .stages import Stage, rate_at, stage_at, stages_of
+from .teeth import with_teeth_lowered
 from .texture import Texture
 
 REGIONS = ("mouth", "face", "eyes", "head")
@@ -70,6 +71,8 @@ class NeuralHeadAvatarTrainer:
         )  # fmt: skip
         self.poses = Poses.of(params, device)
         fine = subdivided(head).to(device)
+        if settings.teeth_lowered:
+            fine = with_teeth_lowered(fine, torch.as_tensor(params.identity, dtype=torch.float32, device=device))
         if settings.curtain == "auto":
             settings = replace(settings, curtain="on" if is_long(clip) else "off")
         if settings.curtain == "on":
