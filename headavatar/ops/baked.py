@@ -147,8 +147,7 @@ def shade_baked(
     mesh, layout = topology(faces), topology(uv_faces)
     if layout.faces.shape != mesh.faces.shape or layout.vertex_count > len(uvs):
         raise ValueError(f"uv_faces of {tuple(uv_faces.shape)} point outside the {len(uvs)} uvs, or are not the faces")
-    if background is None:
-        background = vertices.new_ones(3)
+    background = vertices.new_ones(3) if background is None else background.to(vertices)
     factors = vertices.new_zeros(len(maps.scales))
     factors[: maps.expressions] = weights
     factors *= maps.scales

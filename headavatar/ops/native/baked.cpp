@@ -17,6 +17,12 @@ using ha::i64;
 using ha::kBand;
 constexpr i64 kChunks = 64;  // of faces: a list's order depends on the mesh only, not on the threads
 constexpr double kMargin = 0.01;  // pixels by which a crossing may be misjudged
+constexpr i64 kWide = 4;          // pixels looked at together
+constexpr i64 kTile = 4;          // texels along an edge of what is blended together
+
+typedef double vd __attribute__((vector_size(kWide * 8)));
+typedef int64_t vl __attribute__((vector_size(kWide * 8)));
+constexpr vd kCenters = {0.5, 1.5, 2.5, 3.5};
 
 template <class T>
 struct Buffer {  // not filled
@@ -50,28 +56,33 @@ struct Picture {
   Buffer<i64> starts;     // (2 bands + 1,)
   std::vector<int32_t> lists;
   Buffer<int32_t> image;
-  Buffer<float> bary, normals, blended, share;
-  Buffer<int32_t> first;
-  Zeros<uint8_t> needed, touched, marked;  // vertices, coarse texels, pairs of pixels
+  Buffer<float> bary, normals, blended;
+  const ha::Refined refined;
+  const i64 tiles;                         // along an edge of the coarse maps
+  Zeros<uint8_t> needed, touched, marked;  // vertices, tiles, pairs of pixels
   std::vector<std::vector<Blend>> blends;
 
   explicit Picture(const BakedArgs& a)
       : args(a), bands(ceil_div(a.height, kBand)), boxes(a.face_count), facing(a.face_count),
         counts(kChunks * 2 * bands), starts(2 * bands + 1), image(a.height * a.width), bary(3 * a.height * a.width),
-        normals(3 * a.vertex_count), blended(4 * a.coarse_side * a.coarse_side), share(a.side), first(a.side),
-        needed(a.vertex_count), touched(a.coarse_side * a.coarse_side), marked(2 * a.height * a.width), blends(bands) {
-    // As torch's bilinear interpolation without aligned corners.
-    const float scale = float(a.coarse_side) / float(a.side);
-    for (i64 n = 0; n < a.side; ++n) {
-      const float place = std::max(0.f, (float(n) + 0.5f) * scale - 0.5f);
-      first[n] = int32_t(std::min(i64(place), a.coarse_side - 1));
-      share[n] = place - float(first[n]);
-    }
-  }
+        normals(3 * a.vertex_count), blended(4 * a.coarse_side * a.coarse_side), refined(a.side, a.coarse_side),
+        tiles(ceil_div(a.coarse_side, kTile)), needed(a.vertex_count), touched(tiles * tiles),
+        marked(2 * a.height * a.width), blends(bands) {}
 
-  ha::Refined refined() const { return {first, share}; }
   i64 chunk(i64 n) const { return n * args.face_count / kChunks; }
   const float* corner(i64 face, int k) const { return args.vertices + 3 * i64(args.faces[3 * face + k]); }
+
+  // Whether a face needs no cutting: it lies beyond the near plane, and its coordinates are numbers.
+  bool plain(const float* a, const float* b, const float* c) const {
+    return std::min(a[2], std::min(b[2], c[2])) > args.near && std::isfinite((a[0] + b[0] + c[0]) + (a[1] + b[1] + c[1]));
+  }
+
+  Box bounds(const float* a, const float* b, const float* c) const {
+    const auto low = [&](int d) { return double(std::min(a[d], std::min(b[d], c[d]))); };
+    const auto high = [&](int d) { return double(std::max(a[d], std::max(b[d], c[d]))); };
+    return {ha::first_pixel(low(0), int(args.width)), ha::last_pixel(high(0), int(args.width)),
+            ha::first_pixel(low(1), int(args.height)), ha::last_pixel(high(1), int(args.height))};
+  }
 
   // Boxes, facing and counts of a chunk of faces.
   void sort(i64 n) {
@@ -80,9 +91,12 @@ struct Picture {
     for (i64 f = chunk(n); f < chunk(n + 1); ++f) {
       const float *a = corner(f, 0), *b = corner(f, 1), *c = corner(f, 2);
       const double left = (double(b[0]) - a[0]) * (double(c[1]) - a[1]);
-      const double right = (double(b[1]) - a[1]) * (double(c[0]) - a[0]), doubt = 1e-9 * (std::fabs(left) + std::fabs(right));
-      facing[f] = left - right > doubt ? 1 : left - right < -doubt ? -1 : 0;
-      const Box box = boxes[f] = ha::bounds(args.vertices, args.faces + 3 * f, int(args.height), int(args.width), args.near, args.cull != 0);
+      const double right = (double(b[1]) - a[1]) * (double(c[0]) - a[0]);
+      const double doubt = 1e-9 * (std::fabs(left) + std::fabs(right));
+      facing[f] = int8_t((left - right > doubt) - (left - right < -doubt));
+      const Box box = boxes[f] = plain(a, b, c) ? bounds(a, b, c)
+                                                : ha::bounds(args.vertices, args.faces + 3 * f, int(args.height),
+                                                             int(args.width), args.near, args.cull != 0);
       if (box.x0 > box.x1 || box.y0 > box.y1) continue;
       for (int k = box.y0 / kBand; k <= box.y1 / kBand; ++k) ++count[2 * k + (facing[f] > 0)];
     }
@@ -161,6 +175,24 @@ struct Picture {
     *mark = 1;
   }
 
+  static vd at(const ha::Triangle& t, int k, vd px, double py) { return t.edge[k][0] * px + t.edge[k][1] * py + t.edge[k][2]; }
+
+  // A pixel that a face may cover, whose nearest surface yet is at depth `known`.
+  void keep(const ha::Triangle& t, int32_t f, i64 y, i64 x, double e0, double e1, double e2, double& known) {
+    if (!(ha::covers(t.edge[0], e0) && ha::covers(t.edge[1], e1) && ha::covers(t.edge[2], e2))) return;
+    const double h0 = e0 * t.scale[0], h1 = e1 * t.scale[1], h2 = e2 * t.scale[2];
+    const double total = (h0 + h1) + h2, z = t.det / total;
+    const i64 at = y * args.width + x;
+    // Those seen from outside come first, but of faces at equal depth the first one of the mesh wins.
+    if (!(z > args.near) || !(z < known || (z == known && f < image[at]))) return;
+    known = z;
+    image[at] = f;
+    args.depth[at] = float(z);
+    bary[3 * at] = float(h0 / total);
+    bary[3 * at + 1] = float(h1 / total);
+    bary[3 * at + 2] = float(h2 / total);
+  }
+
   void draw(i64 band, double* nearest) {
     const i64 width = args.width, row0 = band * kBand, row1 = std::min(row0 + kBand, args.height);
     std::fill(image + row0 * width, image + row1 * width, -1);
@@ -174,23 +206,14 @@ struct Picture {
       ha::Triangle t;
       if (!set_up(args.vertices, face, args.cull != 0, t)) continue;
       for (i64 y = std::max<i64>(box.y0, row0); y <= std::min<i64>(box.y1, row1 - 1); ++y)
-        for (i64 x = box.x0; x <= box.x1; ++x) {
-          const double px = double(x) + 0.5, py = double(y) + 0.5;
-          const double e0 = t.at(0, px, py), e1 = t.at(1, px, py), e2 = t.at(2, px, py);
-          if (!(e0 >= 0 && e1 >= 0 && e2 >= 0)) continue;
-          if (!(ha::covers(t.edge[0], e0) && ha::covers(t.edge[1], e1) && ha::covers(t.edge[2], e2))) continue;
-          const double h0 = e0 * t.scale[0], h1 = e1 * t.scale[1], h2 = e2 * t.scale[2];
-          const double total = (h0 + h1) + h2, z = t.det / total;
-          double& known = nearest[(y - row0) * width + x];
-          const i64 at = y * width + x;
-          // Those seen from outside come first, but of faces at equal depth the first one of the mesh wins.
-          if (!(z > args.near) || !(z < known || (z == known && f < image[at]))) continue;
-          known = z;
-          image[at] = f;
-          args.depth[at] = float(z);
-          bary[3 * at] = float(h0 / total);
-          bary[3 * at + 1] = float(h1 / total);
-          bary[3 * at + 2] = float(h2 / total);
+        for (i64 x = box.x0; x <= box.x1; x += kWide) {
+          const double py = double(y) + 0.5;
+          const vd px = double(x) + kCenters;
+          const vd e[3] = {at(t, 0, px, py), at(t, 1, px, py), at(t, 2, px, py)};
+          const vl inside = (e[0] >= 0) & (e[1] >= 0) & (e[2] >= 0);
+          if (!((inside[0] | inside[1]) | (inside[2] | inside[3]))) continue;
+          for (i64 n = 0; n < std::min(kWide, box.x1 - x + 1); ++n)
+            if (inside[n]) keep(t, f, y, x + n, e[0][n], e[1][n], e[2][n], nearest[(y - row0) * width + x + n]);
         }
     }
     for (i64 at = row0 * width; at < row1 * width; ++at)
@@ -210,11 +233,17 @@ struct Picture {
     args.rgb[3 * at] = u;
     args.rgb[3 * at + 1] = v;
     const ha::Spot spot(u, v, args.side);
-    const i64 last = args.coarse_side - 1;
-    const i64 right = std::min<i64>(first[spot.column + spot.across] + 1, last);
-    const i64 bottom = std::min<i64>(first[spot.row + spot.down] + 1, last);
-    for (i64 row = first[spot.row]; row <= bottom; ++row)
-      for (i64 column = first[spot.column]; column <= right; ++column) store(touched + row * args.coarse_side + column);
+    const i64 row = refined.first[spot.row], column = refined.first[spot.column], more = refined.taps - 1;
+    for (i64 y = row / kTile; y <= (row + more) / kTile; ++y)
+      for (i64 x = column / kTile; x <= (column + more) / kTile; ++x) store(touched + y * tiles + x);
+  }
+
+  void blend_tile(i64 tile) {
+    if (!touched[tile]) return;
+    const i64 side = args.coarse_side, row0 = tile / tiles * kTile, column0 = tile % tiles * kTile;
+    for (i64 row = row0; row < std::min(row0 + kTile, side); ++row)
+      for (i64 texel = row * side + column0; texel < row * side + std::min(column0 + kTile, side); ++texel)
+        ha::blend_texel(args, args.texels + texel * 4 * args.maps, blended + 4 * texel);
   }
 
   // Weighed by area.
@@ -245,16 +274,18 @@ struct Picture {
     if (args.points)
       for (int k = 0; k < 3; ++k)
         for (int d = 0; d < 3; ++d) normal[d] += bary[3 * at + k] * normals[3 * i64(args.faces[3 * f + k]) + d];
-    ha::shade(args, refined(), blended, rgb[0], rgb[1], args.points ? normal : nullptr, rgb, args.alpha + at);
+    ha::shade(args, refined, blended, rgb[0], rgb[1], args.points ? normal : nullptr, rgb, args.alpha + at);
   }
 
   void find_blends(i64 band) {
     const ha::Mesh mesh{args.vertices, args.faces, args.twins};
     for (i64 y = band * kBand; y < std::min((band + 1) * kBand, args.height); ++y)
-      for (i64 x = 0; x < args.width; ++x)
+      for (i64 x = 0; x < args.width; ++x) {
+        const i64 at = y * args.width + x;
+        if (!(marked[2 * at] | marked[2 * at + 1])) continue;
         for (int axis = 0; axis < 2; ++axis) {
-          const i64 at = y * args.width + x, next = at + (axis == 0 ? 1 : args.width);
-          if (!marked[2 * at + axis]) continue;
+          const i64 next = at + (axis == 0 ? 1 : args.width);
+          if (!marked[2 * at + axis] || image[at] == image[next]) continue;
           float weight;
           int32_t edge;
           look(mesh, image, args.depth, at, next, axis, int(x), int(y), &weight, &edge);
@@ -262,6 +293,7 @@ struct Picture {
           if (weight > 0) blends[band].push_back({at, next, weight});
           else blends[band].push_back({next, at, -weight});
         }
+      }
   }
 
   // Pixels on silhouettes are few.
@@ -302,10 +334,8 @@ HA_API void ha_draw_baked(const BakedArgs* pointer) {
     std::vector<double> nearest(kBand * args.width);
 #pragma omp for schedule(dynamic, 1)
     for (i64 band = 0; band < picture.bands; ++band) picture.draw(band, nearest.data());
-#pragma omp for schedule(dynamic, 4) nowait
-    for (i64 row = 0; row < args.coarse_side; ++row)
-      for (i64 texel = row * args.coarse_side; texel < (row + 1) * args.coarse_side; ++texel)
-        if (picture.touched[texel]) blend_texel(args, args.texels + texel * 4 * args.maps, picture.blended + 4 * texel);
+#pragma omp for schedule(dynamic, 16) nowait
+    for (i64 tile = 0; tile < picture.tiles * picture.tiles; ++tile) picture.blend_tile(tile);
 #pragma omp for schedule(dynamic, 256)
     for (i64 vertex = 0; vertex < args.vertex_count; ++vertex)
       if (picture.needed[vertex]) picture.find_normal(vertex);

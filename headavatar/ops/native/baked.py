@@ -33,7 +33,7 @@ def draw(
     vertices, uvs, factors = vertices.contiguous(), uvs.contiguous(), factors.contiguous()
     points = None if points is None else points.float().contiguous()
     axes = None if axes is None else axes.float().contiguous()
-    background = background.float().contiguous()
+    background = background.contiguous()
     rgb, alpha, depth = torch.empty(height, width, 3), torch.empty(height, width), torch.empty(height, width)
     args = BakedArgs(
         address(vertices), address(points), address(uvs), address(maps.base), address(factors), address(maps.light),

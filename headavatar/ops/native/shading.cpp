@@ -34,6 +34,22 @@ inline vc read(const Spot& spot, const float* map, i64 side, i64 stride) {
 
 }  // namespace
 
+Refined::Refined(i64 side, i64 coarse) : first(side), own(4 * side), next(4 * side), taps(std::min(kTaps, coarse)) {
+  const float scale = float(coarse) / float(side);
+  const auto place = [&](i64 n) { return std::max(0.f, (float(n) + 0.5f) * scale - 0.5f); };
+  const auto add = [&](float* weights, i64 n, i64 from) {
+    const i64 texel = std::min(i64(place(n)), coarse - 1);
+    const float share = place(n) - float(texel);
+    weights[texel - from] += 1 - share;
+    weights[std::min(texel + 1, coarse - 1) - from] += share;
+  };
+  for (i64 n = 0; n < side; ++n) {
+    first[n] = int32_t(std::min(i64(place(n)), coarse - taps));
+    add(own.data() + 4 * n, n, first[n]);
+    add(next.data() + 4 * n, std::min(n + 1, side - 1), first[n]);
+  }
+}
+
 void blend_texel(const BakedArgs& args, const int16_t* texel, float* blended) {
   for (int c = 0; c < kChannels; ++c, texel += args.maps) {
     vf total = vf{};
@@ -47,18 +63,19 @@ void shade(const BakedArgs& args, const Refined& refined, const float* blended, 
            float* rgb, float* alpha) {
   const Spot spot(u, v, args.side);
   vc color = read(spot, args.base, args.side, kChannels);
-  const Window across(refined, spot.column, spot.column + spot.across, spot.fx);
-  const Window down(refined, spot.row, spot.row + spot.down, spot.fy);
-  const i64 last = args.coarse_side - 1;
-  for (i64 j = 0; j < down.count; ++j) {
-    const float* row = blended + std::min(down.first + j, last) * args.coarse_side * kChannels;
+  const vc across = load<vc>(refined.own.data() + 4 * spot.column) * (1 - spot.fx) +
+                    load<vc>(refined.next.data() + 4 * spot.column) * spot.fx;
+  const vc down = load<vc>(refined.own.data() + 4 * spot.row) * (1 - spot.fy) +
+                  load<vc>(refined.next.data() + 4 * spot.row) * spot.fy;
+  const float* row = blended + (refined.first[spot.row] * args.coarse_side + refined.first[spot.column]) * kChannels;
+  for (i64 j = 0; j < refined.taps; ++j, row += args.coarse_side * kChannels) {
     vc inner = vc{};
-    for (i64 i = 0; i < across.count; ++i)
-      inner += load<vc>(row + std::min(across.first + i, last) * kChannels) * across.weight[i];
-    color += inner * down.weight[j];
+    for (i64 i = 0; i < refined.taps; ++i) inner += load<vc>(row + i * kChannels) * across[i];
+    color += inner * down[j];
   }
   if (normal) {
-    const float length = std::max(std::sqrt(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2]), 1e-20f);
+    const float squared = normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2];
+    const float length = std::max(std::sqrt(squared), 1e-20f);
     const Spot lit(u, v, args.light_side);
     for (i64 r = 0; r < args.lights; ++r) {
       const float* axis = args.axes + 3 * r;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
 #include "common.h"
 
@@ -36,25 +37,16 @@ struct Spot {
   }
 };
 
-// Of a fine map's columns, or rows: the first texel of a coarse map that each lies between, and its share of the next.
+// What each of a fine map's columns, or rows, reads of a coarse map: kTaps texels from the first on, with weights of the
+// column itself and of the next one. As torch's bilinear interpolation without aligned corners.
+constexpr i64 kTaps = 3;
+
 struct Refined {
-  const int32_t* first;
-  const float* share;
-};
+  std::vector<int32_t> first;
+  std::vector<float> own, next;  // (side, 4); the fourth is 0
+  i64 taps;                      // kTaps, or the coarse map's side where it has fewer
 
-// The coarse texels that a pixel's fine ones are made of, and their weights, along one axis.
-struct Window {
-  i64 first, count;
-  float weight[3];
-
-  Window(const Refined& refined, i64 at, i64 next, float share) : first(refined.first[at]), weight{0, 0, 0} {
-    const i64 shift = refined.first[next] - first;
-    weight[0] += (1 - share) * (1 - refined.share[at]);
-    weight[1] += (1 - share) * refined.share[at];
-    weight[shift] += share * (1 - refined.share[next]);
-    weight[shift + 1] += share * refined.share[next];
-    count = shift + 2;
-  }
+  Refined(i64 side, i64 coarse);
 };
 
 // A texel's maps summed for one frame: texel (4, maps) -> blended (4,).
