@@ -51,6 +51,10 @@ class NerfBlendshapeSettings:
     perceptual_network: str = option("alex", "Network of that LPIPS.", choices=("alex", "vgg"))
     perceptual_from: float = option(0.5, "Share of the steps after which patches join.")
     patch: int = option(64, "Edge of a patch, pixels.")
+    mixing: int = option(
+        24, "Tables that a learned matrix mixes into one for each expression; 0 learns each by itself.",
+        added_later=True,
+    )  # fmt: skip
     pose_tables: bool = option(True, "Give the head's rotation and place tables of their own, for neck and light.")
     surface_warp: bool = option(True, "Fetch what expressions move from where the tracked mesh says that it came.")
     warp_nodes: int = option(32, "Nodes along an edge of the grid of displacements.")
@@ -96,6 +100,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "background": "plate",
         "focus": False,
         "perceptual_network": "vgg",
+        "mixing": 0,
         "pose_tables": False,
         "surface_warp": False,
         "pose_nodes": 0,

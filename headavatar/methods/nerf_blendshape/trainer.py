@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from .density_grid import DensityGrid
 from .field import Field, Posed
 from .losses import Phase, phase_at, phases_of, rate_at
 from .marching import shade
+from .mixing import Mixing
 from .pixels import TrainingPixels
 from .rays import RayFrames
 from .refining import moved_rays
@@ -64,8 +65,11 @@ class NerfBlendshapeTrainer:
         self.density_grid = DensityGrid(self.occupied) if settings.volume == "density" else None
         self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
-        self.field = Field.fresh(self.conditioning.tables, settings, self.cube.side, self._generator(-1), device)
-        l1 = torch.full((self.conditioning.tables,), settings.sparsity)
+        mixed = 0 < settings.mixing < self.conditioning.tables
+        self.mixing = Mixing(self.coefficients, settings.mixing) if mixed else None
+        tables = settings.mixing if mixed else self.conditioning.tables
+        self.field = Field.fresh(tables, settings, self.cube.side, self._generator(-1), device)
+        l1 = torch.full((tables,), settings.sparsity)
         l1[0] = 0.0  # the neutral table is free
         self.tables_optimizer = ops.RankOneAdam(self.field.tables, settings.table_lr, l1=l1)
         self.warp = Warp.of(head, params, self.cube, settings, device)
@@ -130,7 +134,8 @@ class NerfBlendshapeTrainer:
             else:
                 pixels = self._scattered(frame, count, generator)
             chosen.append(pixels)
-        blended = ops.blend_tables(self.coefficients[frames], self.field.tables).requires_grad_()
+        weights = self._weights(self.coefficients[frames])
+        blended = ops.blend_tables(weights, self.field.tables).requires_grad_()
         moving = self.warp_optimizer is not None and progress < settings.warp_until
         learned = self.warp.learned(self.pose[frames]).requires_grad_(moving) if self.warp.learns else None
         posed = Posed(blended, self.warp.grids(self.expression[frames], learned))
@@ -140,9 +145,9 @@ class NerfBlendshapeTrainer:
 
         rate = rate_at(settings.decay, settings.final_lr, progress)
         assert blended.grad is not None
-        self.tables_optimizer.step(
-            [(self.coefficients[f], blended.grad[b]) for b, f in enumerate(frames)], settings.table_lr * rate
-        )
+        if self.mixing is not None:
+            self.mixing.step(self.coefficients[frames], blended.grad, self.field.tables, rate)
+        self.tables_optimizer.step(list(zip(weights, blended.grad, strict=True)), settings.table_lr * rate)
         if moving:
             assert self.warp_optimizer is not None and learned is not None and learned.grad is not None
             self.warp_optimizer.step(
@@ -153,6 +158,10 @@ class NerfBlendshapeTrainer:
             self.residuals.step(frames, residual, settings.pose_lr * rate)
             figures |= self.residuals.figures()
         return figures
+
+    def _weights(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """(B, tables) what blends the tables, from (B, K)."""
+        return coefficients if self.mixing is None else self.mixing.weights(coefficients)
 
     def _scattered(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
         if self.settings.focus:
@@ -223,7 +232,7 @@ class NerfBlendshapeTrainer:
                 extremes = torch.eye(self.conditioning.tables)[: 1 + len(self.conditioning.active)]
                 extremes[:, 0] = 1.0
                 self.occupied = self.density_grid.refresh(
-                    self.field, extremes.to(self.device), self._generator(-3 - index)
+                    self.field, self._weights(extremes.to(self.device)), self._generator(-3 - index)
                 )
             return
         for first, last, margin in CUTS:
@@ -242,6 +251,8 @@ class NerfBlendshapeTrainer:
             named |= {f"warp_optimizer.{name}": tensor for name, tensor in self.warp_optimizer.state_dict().items()}
             named["warp.table"] = self.warp.table
         named |= {f"networks_optimizer.{name}": tensor for name, tensor in self.networks_optimizer.state().items()}
+        if self.mixing is not None:
+            named |= {f"mixing.{name}": tensor for name, tensor in self.mixing.state().items()}
         if self.residuals is not None:
             named |= {f"residuals.{name}": tensor for name, tensor in self.residuals.state().items()}
         if self.density_grid is not None:
@@ -259,6 +270,8 @@ class NerfBlendshapeTrainer:
             tensor.copy_(state[f"field.{name}"])
         self.tables_optimizer.load_state_dict(part("tables_optimizer."))
         self.networks_optimizer.load_state(part("networks_optimizer."))
+        if self.mixing is not None:
+            self.mixing.load_state(part("mixing."))
         if self.residuals is not None:
             self.residuals.load_state(part("residuals."))
         if self.warp_optimizer is not None:
@@ -271,10 +284,13 @@ class NerfBlendshapeTrainer:
             self.density_grid.density.copy_(state["density_grid"])
 
     def avatar(self) -> NerfBlendshapeAvatar:
-        """The avatar as it stands; shares its tensors with the trainer."""
+        """The avatar as it stands; shares its tensors with the trainer, but for tables that were mixed."""
         identity: Array = self.about["identity"]
+        field = self.field
+        if self.mixing is not None:
+            field = replace(field, tables=self.mixing.unmixed(field.tables))
         return NerfBlendshapeAvatar(
-            name=self.about["name"], head_model=self.about["head_model"], identity=identity, field=self.field,
+            name=self.about["name"], head_model=self.about["head_model"], identity=identity, field=field,
             conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
             warp=self.warp if self.warp.moves else None, spacing_m=self.settings.spacing_mm / 1000,
             settings=self.about["settings"],

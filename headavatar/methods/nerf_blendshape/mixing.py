@@ -1,0 +1,74 @@
+"""Fewer tables than expressions: a learned matrix mixes what a frame's coefficients say into weights of shared tables.
+
+With C a frame's K coefficients, M (K, R) the matrix and T (R, P) the tables, the frame's table is C M T. So each
+coefficient keeps a table of its own, a row of M T, and an avatar has those: nothing that draws it knows of the matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from ..adam import Adam
+
+LR = 3e-3
+"""Step size of the matrix, relative to weights that reach 1."""
+
+
+class Mixing:
+    """The matrix and its optimizer.
+
+    Args:
+        coefficients: (n, K) of all training frames, the first one 1.
+        tables: R, the neutral one included.
+    """
+
+    def __init__(self, coefficients: torch.Tensor, tables: int) -> None:
+        self.matrix = _principal(coefficients.double(), tables).to(coefficients)
+        self._optimizer = Adam([self.matrix])
+
+    def weights(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """(B, R) weights of the shared tables, from (B, K)."""
+        return coefficients @ self.matrix.detach()
+
+    @torch.no_grad()
+    def step(self, coefficients: torch.Tensor, gradient: torch.Tensor, tables: torch.Tensor, rate: float) -> None:
+        """Learn from some frames.
+
+        Args:
+            coefficients: (B, K).
+            gradient: (B, P) of the loss with respect to their blended tables.
+            tables: (R, P) that these were blended from.
+            rate: step size relative to that at the start.
+        """
+        slope = coefficients.T @ (gradient @ tables.T)
+        slope[:, 0] = 0.0  # every frame has the neutral table, once
+        self.matrix.grad = slope
+        self._optimizer.step(LR * rate)
+
+    def unmixed(self, tables: torch.Tensor) -> torch.Tensor:
+        """(K, P) a table for each coefficient."""
+        return self.matrix.detach() @ tables
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The matrix and what its optimizer keeps."""
+        return {"matrix": self.matrix.detach(), **self._optimizer.state()}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """What `state` gave."""
+        self.matrix.copy_(state["matrix"])
+        self._optimizer.load_state(state)
+
+
+def _principal(coefficients: torch.Tensor, tables: int) -> torch.Tensor:
+    """(K, R) the matrix to start with: principal components, each scaled so that weights reach 1 at most."""
+    mean = coefficients.mean(0)
+    axes = torch.linalg.svd(coefficients - mean, full_matrices=False).Vh[: tables - 1].T
+    axes = axes / ((coefficients - mean) @ axes).abs().amax(0).clamp_min(1e-6)
+    matrix = coefficients.new_zeros(coefficients.shape[1], tables)
+    matrix[0, 0] = 1.0
+    matrix[:, 1 : 1 + axes.shape[1]] = axes
+    matrix[0, 1 : 1 + axes.shape[1]] -= mean @ axes
+    return matrix
