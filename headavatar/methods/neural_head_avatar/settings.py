@@ -20,7 +20,7 @@ class NeuralHeadAvatarSettings:
         "smooth", "How offsets are held: as smoothed vectors, or in the published network.", choices=("smooth", "siren")
     )  # fmt: skip
     pose_offsets: bool = option(True, "Let hair and neck move with the head's pose (smoothed vectors only).")
-    teeth_lowered: bool = option(False, "Set the upper teeth as low as the person's lips ask for.")
+    teeth_lowered: bool = option(True, "Set the upper teeth as low as the person's lips ask for.")
     curtain: str = option(
         "off", "A sheet beside and behind the neck for long hair: where the parsing shows some, always, or never.",
         choices=("auto", "on", "off"),
