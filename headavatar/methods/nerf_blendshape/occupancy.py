@@ -35,7 +35,7 @@ SEEN = 0.1
 """A voxel counts as seen where a sample in it gave this share of its ray's light."""
 REACHED = 0.3
 """A voxel is hidden where no more than this share of any ray's light came to it or its neighbors."""
-LAYER = 4
+LAYER = 6
 """Hidden voxels stay below hair for so many voxels."""
 
 
