@@ -11,8 +11,12 @@ from torch import Tensor
 from ... import ops
 from ...head import HeadModel
 from ...head.normals import vertex_normals
+from .geometry import movable
 from .stack import Stack
 from .texture import MOUTH, Places, Texture
+
+BEHIND = ("scalp", "neck")
+"""Regions that reach round to where a camera in front does not see."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Layout:
         for region in MOUTH:
             mouth |= head.regions.get(region, torch.zeros_like(mouth)).to(rest.device)
         self.in_mouth = mouth[self.faces].all(1)
+        self.still = movable(head)[:, 0] == 0
+        self.behind = [head.regions[region].to(rest.device) for region in BEHIND if region in head.regions]
 
     def see(self, world: Tensor, pixels: Tensor, view: Tensor, height: int, width: int) -> Seen:
         """Rasterise.

@@ -17,6 +17,8 @@ from .texture import Places
 
 LIGHT_SIZE = 64
 CHANNELS = 4
+BLANK = (0.5, 0.5, 0.5, 1.0)
+"""What a texel of the base holds before it has learned anything."""
 
 
 class Stack:
@@ -39,7 +41,7 @@ class Stack:
         """A gray head of `count` maps with `coarse` texels along an edge, or `size` where that is 0."""
         edge = coarse or size
         tables = torch.zeros(count, edge * edge * CHANNELS, device=device)
-        tables[0] = torch.tensor([0.5, 0.5, 0.5, 1.0], device=device).repeat(edge * edge)
+        tables[0] = torch.tensor(BLANK, device=device).repeat(edge * edge)
         detail = torch.zeros(size, size, CHANNELS, device=device)
         return Stack(tables, detail, torch.zeros(LIGHT_SIZE, LIGHT_SIZE, 3 * CHANNELS, device=device))
 
@@ -65,6 +67,11 @@ class Stack:
         """The base (S, S, 4), and what each of the other coefficients adds to it, (K - 1, s, s, 4)."""
         coarse = self.tables[1:].reshape(-1, self._edge, self._edge, CHANNELS)
         return self._fine(self.tables[:1])[0] + self.detail, coarse
+
+    def reached(self) -> Tensor:
+        """(s, s) bool, the texels of the tables that any training picture has changed."""
+        maps = self.tables.reshape(len(self.tables), self._edge, self._edge, CHANNELS)
+        return (maps[0] != maps.new_tensor(BLANK)).any(-1) | (maps[1:] != 0).any(-1).any(0)
 
     def _fine(self, tables: Tensor) -> Tensor:
         """(B, S, S, 4) of coarse maps (B, s * s * 4)."""

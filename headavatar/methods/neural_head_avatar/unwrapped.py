@@ -14,6 +14,7 @@ from ...scene import Array
 from .drawing import Layout
 from .stack import Stack
 from .texture import Places, Texture
+from .unseen import filled
 
 
 class Texels:
@@ -27,8 +28,8 @@ class Texels:
     def __init__(self, layout: Layout, size: int) -> None:
         uvs = layout.uvs
         flat = torch.stack([uvs[:, 0] * size, (1 - uvs[:, 1]) * size, torch.ones_like(uvs[:, 0])], 1)
-        self._layout, self._seen = layout, ops.rasterize(flat, layout.uv_faces, size, size)
-        self.where = self._seen.mask
+        self._layout, self.seen = layout, ops.rasterize(flat, layout.uv_faces, size, size)
+        self.where = self.seen.mask
 
     def places(self, normals: Tensor) -> Places:
         """What a texture needs to know of the N texels in use.
@@ -36,7 +37,7 @@ class Texels:
         Args:
             normals: (V, 3) unit, camera space, of one frame.
         """
-        layout, seen, where = self._layout, self._seen, self.where
+        layout, seen, where = self._layout, self.seen, self.where
         facing = torch.nn.functional.normalize(ops.interpolate(normals, layout.faces, seen)[where], dim=-1, eps=1e-12)
         return Places(
             ops.interpolate(layout.uvs, layout.uv_faces, seen)[where],
@@ -61,9 +62,14 @@ def unwrapped(layout: Layout, look: Texture | Stack, prepared: Any, normals: Ten
         normals: (V, 3) unit, camera space, of the frame: light is drawn in.
         size: S, of the texture.
     Returns:
-        (S, S, 3) uint8, row 0 at v = 1; texels without a face carry the nearest one's color, so that no seam shows.
+        (S, S, 3) uint8, row 0 at v = 1; texels without a face carry the nearest one's color, so that no seam shows, and
+        those that no training picture showed continue the colors around them.
     """
     texels = Texels(layout, size)
     picture = torch.zeros(size, size, 3, device=normals.device)
     picture[texels.where] = look.colors([texels.places(normals)], prepared)[0][:, :3].clamp(0, 1)
-    return np.asarray(np.round(255 * picture.cpu().numpy()[texels.nearest()]), np.uint8)
+    rows, columns = (torch.from_numpy(index) for index in texels.nearest())
+    picture = picture[rows, columns]
+    if isinstance(look, Stack):
+        picture = filled(picture, layout, look, texels.seen).clamp(0, 1)[rows, columns]
+    return np.asarray(np.round(255 * picture.cpu().numpy()), np.uint8)
