@@ -112,6 +112,15 @@ def _shade_baked(size: int, side: int, expressions: int, shadings: int) -> Calla
     return lambda: ops.shade_baked(vertices, faces, uvs, faces, maps, weights, size, size, points=world, axes=axes)
 
 
+def _pose(vertices: int, bases: int) -> Callable[[], object]:
+    moves = torch.randn(bases, vertices, 3) * 1e-3
+    moves[:, torch.arange(vertices) // 64 % 3 != 0] = 0  # a third of all blocks of vertices, about as a face's do
+    shape = ops.pack_shape(torch.randn(vertices, 3), moves, torch.rand(vertices, 4))
+    coefficients, turns, pivots = torch.rand(bases), torch.eye(3).expand(4, 3, 3).contiguous(), torch.zeros(4, 3)
+    view, projection = torch.cat((torch.eye(3), torch.ones(3, 1)), 1), torch.eye(3)[:2].contiguous()
+    return lambda: ops.pose_shape(shape, coefficients, turns, pivots, view, projection)
+
+
 def _hash(backward: bool) -> Callable[[], object]:
     x = torch.rand(POINTS, 3)
     table = torch.randn(GRID.parameters, requires_grad=backward)
@@ -282,6 +291,8 @@ CASES = (
          4 * (256 * 256 * 32 + 20000 * 32 * 4), 20000 * 32 * 24),
     Case("baked picture", "40k faces, 16 + 4 maps of 256 x 256, 256 x 256", lambda: _shade_baked(256, 256, 16, 4),
          29000 * 4 * 24 * 2 + 4 * 256 * 256 * 14, 29000 * 4 * 24 * 2),
+    Case("posed shape", "19k vertices, 61 bases that move a third each, 4 joints", lambda: _pose(19105, 61),
+         4 * 19105 * (61 + 3 + 4 + 6), 19105 * (61 * 2 + 4 * 21 + 24)),
     Case("network, forward + backward", "65k samples, 32-64-64-16", _mlp, 4 * _N * 96,
          3 * 2 * _N * (32 * 64 + 64 * 64 + 64 * 16)),
     Case("field and compositing, forward", "8192 rays x 8 samples", lambda: _field(False), 4 * _N * 8, _N * _FIELD_OPS),
