@@ -38,11 +38,26 @@ def settings(dialect: str, folder: Path) -> TrackSettings:
     )  # fmt: skip
 
 
-def true_points(params: HeadParams, camera_of: Workspace, clip: synthetic.SyntheticClip, kept: Array) -> Array:
-    """Pixels of the true head's landmarks under a track's poses and camera."""
+UNITLESS = ("nerfblendshape",)
+"""Folders that do not say their unit of length. A larger head further away looks the same, so it is known as well as
+an unknown person's size is: what pictures can tell is how the poses agree but for one scale."""
+SIZES = 0.1
+"""How much larger or smaller than believed a person may be."""
+
+
+def unit(params: HeadParams, clip: synthetic.SyntheticClip, kept: Array) -> float:
+    """What a track's metre is in true ones."""
+    true = clip.params.translation[kept]
+    return float((true * params.translation).sum() / (params.translation**2).sum())
+
+
+def true_points(
+    params: HeadParams, camera_of: Workspace, clip: synthetic.SyntheticClip, kept: Array, metre: float
+) -> Array:
+    """Pixels of the true head's landmarks under a track's poses and camera, if its metre has that length."""
     tensors = torch.from_numpy(clip.params.identity), torch.from_numpy(clip.params.expression[kept])
     points = synthetic.head().landmark_model().points(*tensors).double().numpy()
-    world = points @ np.swapaxes(axis_angle_to_matrix_np(params.rotation), 1, 2) + params.translation[:, None]
+    world = points @ np.swapaxes(axis_angle_to_matrix_np(params.rotation), 1, 2) + metre * params.translation[:, None]
     return load_camera(camera_of).project(world)[0]
 
 
@@ -57,7 +72,11 @@ def test_poses_and_camera_are_the_truth(dialect: str, clip: synthetic.SyntheticC
     kept = np.array([i for i in range(len(clip)) if i != 7 or dialect != "insta"])
     np.testing.assert_array_equal(workspace.read_npz("track/params.npz")["frame_idx"], kept)
     np.testing.assert_allclose(load_camera(workspace).K, clip.camera.K, rtol=1e-5)
-    pixels = true_points(load_params(workspace), workspace, clip, kept)
+    params = load_params(workspace)
+    metre = unit(params, clip, kept)
+    print(f"metre {metre:.4f}")
+    assert abs(metre - 1) < SIZES
+    pixels = true_points(params, workspace, clip, kept, metre if dialect in UNITLESS else 1.0)
     off = np.linalg.norm(pixels - clip.exact[kept][..., :2], axis=-1)
     print(f"{off.mean():.3f} px")
     assert off.mean() < 0.5, off.mean()
