@@ -22,7 +22,7 @@ class NeuralHeadAvatarSettings:
     pose_offsets: bool = option(True, "Let hair and neck move with the head's pose (smoothed vectors only).")
     teeth_lowered: bool = option(True, "Set the upper teeth as low as the person's lips ask for.")
     curtain: str = option(
-        "off", "A sheet beside and behind the neck for long hair: where the parsing shows some, always, or never.",
+        "auto", "A sheet beside and behind the neck for long hair: where the parsing shows some, always, or never.",
         choices=("auto", "on", "off"),
     )  # fmt: skip
     smoothing: float = option(30.0, "How far a smoothed vector carries its neighbors along.")
