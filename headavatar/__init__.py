@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
     from headavatar.api import OpenWorkspace
 
-# Threads that spin while they wait turn two milliseconds into ten on a busy machine; read once, when torch loads.
+# Threads that spin while they wait turn two milliseconds into ten on a busy machine; read once, when torch and scipy load.
+# Tracking's banded solves are too small to share: two threads take 1.6 times as long as one, many times that on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.1.0"
 

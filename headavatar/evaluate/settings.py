@@ -27,7 +27,7 @@ def _models(settings: Any) -> tuple[str, ...]:
 
 STAGE = StageSpec(
     name="eval",
-    version=2,
+    version=3,
     settings=EvalSettings,
     run="headavatar.evaluate.stage:run",
     upstream=("fit",),

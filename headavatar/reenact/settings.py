@@ -37,7 +37,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {"fast": {}, "balanced": {}, "quality
 
 STAGE = StageSpec(
     name="reenact",
-    version=2,
+    version=3,
     settings=ReenactSettings,
     run="headavatar.reenact.stage:run",
     upstream=("fit",),
