@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from headavatar.api import OpenWorkspace
 
-# Threads that spin while they wait turn two milliseconds into ten on a busy machine; read once, when torch and scipy load.
-# Tracking's banded solves are too small to share: two threads take 1.6 times as long as one, many times that on a busy machine.
+# Both are read once, when torch and scipy load. Threads that spin while they wait turn two milliseconds into ten on a
+# busy machine; tracking's banded solves are too small to share: two threads take 1.6 times as long as one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
