@@ -136,43 +136,6 @@ def test_both_backends_follow_the_same_rays(generator):
     assert float(difference.max()) < 0.03
 
 
-@needs_native
-@pytest.mark.parametrize(("geometry", "hidden"), [(15, (64,)), (8, (24,)), (3, (30, 18)), (0, (16,))])
-def test_networks_of_sixteen_bits_draw_nearly_the_same(generator, geometry, hidden):
-    arguments, named = scene(generator, 2000, 4)
-    matrix = lambda i, o: torch.randn(o, i, generator=generator) * (2 / i) ** 0.5  # noqa: E731
-    sizes = [SPEC.width, *hidden, 1 + geometry]
-    sigma = [matrix(i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
-    color = [matrix(geometry + 16, 30), matrix(30, 3)]
-    floats, fixed = (
-        ops.render_rays(*arguments[:5], sigma, color, SPEC, **named, samples=9, fixed=which) for which in (False, True)
-    )
-    assert float((fixed.rgb - floats.rgb).square().mean()) < 1e-5  # 50 dB
-    assert float((fixed.alpha - floats.alpha).square().mean()) < 1e-5
-
-
-@needs_native
-def test_networks_of_sixteen_bits_do_not_overflow(generator):
-    arguments, named = scene(generator, 500, 1)
-    tops = 10 ** (4 * torch.rand(SPEC.levels, generator=generator) - 2)
-    table = torch.cat([
-        torch.full((2 * (stop - start),), float(top))
-        for top, start, stop in zip(tops, SPEC.offsets[:-1], SPEC.offsets[1:], strict=True)
-    ])  # fmt: skip
-    # All is positive: every sum is as large as it can get.
-    sizes = [(64, SPEC.width), (16, 64)], [(64, 16), (3, 64)]
-    sigma, color = ([torch.rand(size, generator=generator) for size in network] for network in sizes)
-    sigma[1] /= float((sigma[1] @ (sigma[0] @ tops.repeat_interleave(2))).max()) / 3
-    color[1] /= 200
-    floats, fixed = (
-        ops.render_rays(*arguments[:4], table, sigma, color, SPEC, **named, samples=4, fixed=which)
-        for which in (False, True)
-    )
-    assert float(floats.alpha.max()) > 0.9
-    assert float((fixed.rgb - floats.rgb).abs().max()) < 2e-3
-    assert float((fixed.alpha - floats.alpha).abs().max()) < 2e-3
-
-
 def test_shapes_that_do_not_fit_are_refused(generator):
     arguments, named = scene(generator, 10, 4)
     with pytest.raises(ValueError, match="near"):

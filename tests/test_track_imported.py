@@ -40,24 +40,32 @@ def settings(dialect: str, folder: Path) -> TrackSettings:
 
 UNITLESS = ("nerfblendshape",)
 """Folders that do not say their unit of length. A larger head further away looks the same, so it is known as well as
-an unknown person's size is: what pictures can tell is how the poses agree but for one scale."""
-SIZES = 0.1
-"""How much larger or smaller than believed a person may be."""
+an unknown person's size is, and where a larger head has its origin too: what pictures can tell is how the poses agree
+but for one scale of the world and one shift of the head."""
+SIZES, SHIFT_M = 0.1, 0.005
+"""How much larger or smaller than believed a person may be, and how far off its origin."""
 
 
-def unit(params: HeadParams, clip: synthetic.SyntheticClip, kept: Array) -> float:
-    """What a track's metre is in true ones."""
-    true = clip.params.translation[kept]
-    return float((true * params.translation).sum() / (params.translation**2).sum())
+def gauge(params: HeadParams, clip: synthetic.SyntheticClip, kept: Array) -> tuple[float, Array]:
+    """What a track's metre is in true ones, and where its head's origin lies in the true head, (3,) metres."""
+    middle = (
+        synthetic.head().landmark_model().points(torch.from_numpy(clip.params.identity)[None]).double().mean((0, 1))
+    )
+    true, own = (axis_angle_to_matrix_np(r) for r in (clip.params.rotation[kept], params.rotation))
+    wanted = (true - own) @ middle.numpy() + clip.params.translation[kept]
+    system = np.concatenate([params.translation[..., None], own], 2).reshape(-1, 4)
+    found = np.linalg.lstsq(system, wanted.reshape(-1), rcond=None)[0]
+    return float(found[0]), found[1:]
 
 
 def true_points(
-    params: HeadParams, camera_of: Workspace, clip: synthetic.SyntheticClip, kept: Array, metre: float
+    params: HeadParams, camera_of: Workspace, clip: synthetic.SyntheticClip, kept: Array, metre: float, origin: Array
 ) -> Array:
-    """Pixels of the true head's landmarks under a track's poses and camera, if its metre has that length."""
+    """Pixels of the true head's landmarks under a track's poses and camera, if its metre and origin are those."""
     tensors = torch.from_numpy(clip.params.identity), torch.from_numpy(clip.params.expression[kept])
     points = synthetic.head().landmark_model().points(*tensors).double().numpy()
-    world = points @ np.swapaxes(axis_angle_to_matrix_np(params.rotation), 1, 2) + metre * params.translation[:, None]
+    turned = (points + origin) @ np.swapaxes(axis_angle_to_matrix_np(params.rotation), 1, 2)
+    world = turned + metre * params.translation[:, None]
     return load_camera(camera_of).project(world)[0]
 
 
@@ -73,10 +81,11 @@ def test_poses_and_camera_are_the_truth(dialect: str, clip: synthetic.SyntheticC
     np.testing.assert_array_equal(workspace.read_npz("track/params.npz")["frame_idx"], kept)
     np.testing.assert_allclose(load_camera(workspace).K, clip.camera.K, rtol=1e-5)
     params = load_params(workspace)
-    metre = unit(params, clip, kept)
-    print(f"metre {metre:.4f}")
-    assert abs(metre - 1) < SIZES
-    pixels = true_points(params, workspace, clip, kept, metre if dialect in UNITLESS else 1.0)
+    metre, origin = gauge(params, clip, kept)
+    print(f"metre {metre:.4f}, origin off by {1e3 * np.linalg.norm(origin):.2f} mm")
+    assert abs(metre - 1) < SIZES and np.linalg.norm(origin) < SHIFT_M
+    told = (metre, origin) if dialect in UNITLESS else (1.0, np.zeros(3))
+    pixels = true_points(params, workspace, clip, kept, *told)
     off = np.linalg.norm(pixels - clip.exact[kept][..., :2], axis=-1)
     print(f"{off.mean():.3f} px")
     assert off.mean() < 0.5, off.mean()

@@ -42,7 +42,6 @@ def render_rays(
     opaque: float = STOP,
     columns: int = 0,
     agreement: float = 0.0,
-    fixed: bool = False,
 ) -> Composite:
     """What rays of one frame see: `sample_rays` without jitter, `nerf_field` and `composite`, without gradients.
 
@@ -68,7 +67,6 @@ def render_rays(
         agreement: a pixel of that picture becomes the mean of its four neighbors where colors and opacities of these
             differ by no more than this, and their distances by no more than this share; first those with odd columns
             and rows, of diagonal neighbors, then every other one that is left. 0 follows all rays.
-        fixed: the networks may run in 16-bit numbers where that is quicker (AVX2); pictures agree to some 60 dB.
     Returns:
         Composite of the R rays, without gradients.
     Raises:
@@ -99,7 +97,7 @@ def render_rays(
             *native.render_rays(
                 origins, directions, near, far, table, list(sigma_weights), list(color_weights), spec, bands, samples,
                 low, high, occupancy, probes, min_step, density_shift, density_scale, opaque, warp, nodes,
-                columns, agreement, fixed,
+                columns, agreement,
             )
         )  # fmt: skip
     found = sample_rays(

@@ -124,7 +124,7 @@ def look(
         low=corner, high=corner + 1, occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side,
         density_shift=field.density_shift, density_scale=cube_side * field.density_scale,
         warp=None if posed.warp is None else posed.warp[0], opaque=OPAQUE, columns=columns,
-        agreement=AGREEMENT, fixed=True,
+        agreement=AGREEMENT,
     )  # fmt: skip
 
 

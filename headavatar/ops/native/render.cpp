@@ -7,7 +7,7 @@
 
 #include "grid.h"
 #include "harmonics.h"
-#include "networks.h"
+#include "nets.h"
 #include "rays.h"
 
 namespace ha {
@@ -24,7 +24,6 @@ struct RenderArgs {
   i64 warp_nodes;
   i64 columns;               // of the picture whose rows the rays are; 0: no picture
   float agreement;           // a pixel whose neighbors differ by no more is their mean; 0: none is
-  int32_t fixed;             // whether the networks may run in 16-bit numbers
   float *rgb, *alpha, *depth;  // (R, 3), (R,), (R,)
 };
 
@@ -46,21 +45,22 @@ struct Walker {
 
 class Renderer {
  public:
-  Renderer(const RenderArgs& args, const Occupied& occupied, const Networks& networks)
+  Renderer(const RenderArgs& args, const Occupied& occupied, const Net& sigma_net, const Net& color_net)
       : a_(args),
         occupied_(occupied),
-        networks_(networks),
+        sigma_(sigma_net),
+        color_(color_net),
         encoded_rows_(padded(args.grid.levels * args.grid.features)),
         width_(args.bands * args.bands),
-        view_rows_(networks.view_rows()),
+        view_rows_(padded(args.color_net.sizes[1])),
         pieces_(kBlock * args.rays.probes),
         views_(kBlock * view_rows_),
-        view_tile_((16 + padded(args.color_net.sizes[1])) * kTile),
+        view_tile_((16 + view_rows_) * kTile),
         soa_(kChunk * 3 * kTile),
         encoded_(kChunk * encoded_rows_ * kTile),
-        activations_(networks.scratch_rows() * kTile) {
+        activations_((sigma_net.row_count + color_net.row_count) * kTile) {
     const i64 inputs = args.color_net.sizes[0];
-    pack(args.color_net.weights[0] + inputs - width_, args.color_net.sizes[1], width_, inputs, 1, view_weights_);
+    pack(args.color_net.weights[0] + color_net.own_inputs, args.color_net.sizes[1], width_, inputs, 1, view_weights_);
   }
 
   void block(const int32_t* rays, i64 count) {
@@ -104,7 +104,6 @@ class Renderer {
       for (i64 d = 0; d < width_; ++d) features[d * kTile + n] = values[d];
     }
     multiply(view_weights_.data(), features, sums, a_.color_net.sizes[1], width_, Keep());
-    networks_.shorten(sums);
     for (i64 n = 0; n < count; ++n)
       for (i64 r = 0; r < view_rows_; ++r) views_[(start + n) * view_rows_ + r] = sums[r * kTile + n];
   }
@@ -134,7 +133,7 @@ class Renderer {
     for (size_t w = start; w < stop; ++w) owner_.insert(owner_.end(), size_t(samples_of(walkers_[w])), w);
     for (i64 t = 0; t < tiles; ++t) {
       const i64 filled = std::min(kTile, count - t * kTile);
-      ask(&encoded_[t * encoded_rows_ * kTile], owner_.data() + done, filled);
+      networks(&encoded_[t * encoded_rows_ * kTile], owner_.data() + done, filled);
       composite(owner_.data() + done, done, filled);
       done += filled;
     }
@@ -189,12 +188,15 @@ class Renderer {
   }
 
   // Densities and colors of a tile's points.
-  void ask(const float* encoded, const size_t* owner, i64 filled) {
-    float* views = view_tile_.data() + 16 * kTile;
-    const auto seen = [&](i64 n) { return &views_[walkers_[owner[n < filled ? n : 0]].slot * view_rows_]; };
-    collect_rows(seen, view_rows_, views);
-    float raw[kTile], rgb[3 * kTile];
-    networks_.run(encoded, views, activations_.data(), raw, rgb);
+  void networks(const float* encoded, const size_t* owner, i64 filled) {
+    float* sigma_rows = activations_.data();
+    float* color_rows = sigma_rows + sigma_.row_count * kTile;
+    sigma_.run(encoded, sigma_rows);
+    float* raw = sigma_.output(sigma_rows);
+    float* sums = view_tile_.data() + 16 * kTile;
+    collect_rows([&](i64 n) { return &views_[walkers_[owner[n < filled ? n : 0]].slot * view_rows_]; }, view_rows_, sums);
+    color_.run_from(raw + kTile, color_rows, From{sums});
+    const float* rgb = color_.output(color_rows);
     for (i64 n = 0; n < kTile; n += W) {
       store(density_ + n, a_.density_scale * vsoftplus(loadf(raw + n) + a_.density_shift));
       for (int c = 0; c < 3; ++c) store(colors_ + c * kTile + n, vsigmoid(loadf(rgb + c * kTile + n)));
@@ -218,7 +220,7 @@ class Renderer {
 
   const RenderArgs& a_;
   const Occupied& occupied_;
-  const Networks& networks_;
+  const Net &sigma_, &color_;
   const i64 encoded_rows_, width_, view_rows_;
   std::vector<int16_t> pieces_;
   std::vector<float> views_, view_tile_, view_weights_, soa_, encoded_, activations_;
@@ -275,7 +277,8 @@ std::vector<int32_t> rays_of(const RenderArgs& a, int round, std::vector<uint8_t
 
 HA_API void ha_render(const RenderArgs* args) {
   const RenderArgs& a = *args;
-  const Networks networks(a.grid, a.sigma_net, a.color_net, a.bands * a.bands, a.fixed != 0);
+  const i64 width = a.bands * a.bands;
+  const Net sigma_net(a.sigma_net, false), color_net(a.color_net, false, 0, width);
   const Occupied occupied(a.rays);
   const bool rounds = a.columns > 2 && a.agreement > 0;
   std::vector<uint8_t> done(rounds ? a.rays.rays : 0);
@@ -290,7 +293,7 @@ HA_API void ha_render(const RenderArgs* args) {
     const i64 count = i64(rays.size());
 #pragma omp parallel
     {
-      Renderer renderer(a, occupied, networks);
+      Renderer renderer(a, occupied, sigma_net, color_net);
 #pragma omp for schedule(dynamic, 1)
       for (i64 first = 0; first < count; first += kBlock)
         renderer.block(&rays[first], std::min(kBlock, count - first));

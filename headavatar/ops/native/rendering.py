@@ -21,7 +21,7 @@ def render_rays(
     origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, table: Tensor, sigma_weights: list[Tensor],
     color_weights: list[Tensor], spec: HashGridSpec, bands: int, samples: int, low: Tensor, high: Tensor,
     occupancy: Tensor | None, probes: int, min_step: float, shift: float, scale: float, opaque: float,
-    warp: Tensor | None, nodes: int, columns: int, agreement: float, fixed: bool,
+    warp: Tensor | None, nodes: int, columns: int, agreement: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """`ops.render_rays`: color (R, 3), alpha (R,) and distance times alpha (R,)."""
     rays = len(origins)
@@ -39,7 +39,7 @@ def render_rays(
     )  # fmt: skip
     args = RenderArgs(
         ray_args, grid_args(spec, origins, table[None], None), sigma_net, color_net, shift, scale, opaque, bands,
-        address(warp), nodes, columns, agreement, fixed, address(color), address(alpha), address(depth),
+        address(warp), nodes, columns, agreement, address(color), address(alpha), address(depth),
     )  # fmt: skip
     handle().ha_render(ctypes.byref(args))
     del sigma_alive, color_alive

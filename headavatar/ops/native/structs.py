@@ -60,7 +60,7 @@ class RenderArgs(ctypes.Structure):
     _fields_ = (
         ("rays", RayArgs), ("grid", GridArgs), ("sigma_net", NetArgs), ("color_net", NetArgs), ("density_shift", _F),
         ("density_scale", _F), ("stop", _F), ("bands", _L), ("warp", _P), ("warp_nodes", _L), ("columns", _L),
-        ("agreement", _F), ("fixed", _I), ("rgb", _P), ("alpha", _P), ("depth", _P),
+        ("agreement", _F), ("rgb", _P), ("alpha", _P), ("depth", _P),
     )  # fmt: skip
 
 
