@@ -63,10 +63,14 @@ class Mixing:
 
 
 def _principal(coefficients: torch.Tensor, tables: int) -> torch.Tensor:
-    """(K, R) the matrix to start with: principal components, each scaled so that weights reach 1 at most."""
+    """(K, R) the matrix to start with: principal components in their own sizes, the largest weight in training 1.
+
+    Adam's steps on a table do not know how much its weight moves, so a small component stays a small part of a frame.
+    Scaled to 1 each, they learn single frames by heart: holdout LPIPS 0.128 for 0.105 on a clip of 354 frames.
+    """
     mean = coefficients.mean(0)
     axes = torch.linalg.svd(coefficients - mean, full_matrices=False).Vh[: tables - 1].T
-    axes = axes / ((coefficients - mean) @ axes).abs().amax(0).clamp_min(1e-6)
+    axes = axes / ((coefficients - mean) @ axes).abs().max().clamp_min(1e-6)
     matrix = coefficients.new_zeros(coefficients.shape[1], tables)
     matrix[0, 0] = 1.0
     matrix[:, 1 : 1 + axes.shape[1]] = axes
