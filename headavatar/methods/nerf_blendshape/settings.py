@@ -12,7 +12,7 @@ from ..base import MethodSpec, option
 class NerfBlendshapeSettings:
     """Every number that shapes a fit; all counts are counts, none is a time."""
 
-    steps: int = option(1600, "Optimization steps.")
+    steps: int = option(1800, "Optimization steps.")
     rays: int = option(8192, "Rays a step, shared by its frames.")
     frames_per_step: int = option(4, "Frames a step; each needs its own blended table.")
     samples: int = option(10, "Most samples on one ray.")

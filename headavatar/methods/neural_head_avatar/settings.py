@@ -57,10 +57,10 @@ class NeuralHeadAvatarSettings:
     )  # fmt: skip
     joint_rate: float = option(1.0, "Step sizes of the texture in the joint stage, as a share.")
     silhouette_weight: float = option(1.0, "Weight of |alpha - matte|.")
-    smooth_weight: float = option(1e-3, "Weight of the offsets' Laplacian, squared millimeters.")
-    edge_weight: float = option(0.01, "Weight of long edges on the scalp.")
+    smooth_weight: float = option(0.0, "Weight of the offsets' Laplacian, squared millimeters.")
+    edge_weight: float = option(0.0, "Weight of long edges on the scalp.")
     surface_weight: float = option(2e-3, "Weight of the offsets' length on the face, squared millimeters.")
-    flip_weight: float = option(0.1, "Weight of faces that turn over.")
+    flip_weight: float = option(0.0, "Weight of faces that turn over.")
     normal_weight: float = option(0.0, "Weight of the Laplacians of normal maps.")
     landmark_weight: float = option(0.3, "Weight of lids' and lips' distance from their landmarks.")
     semantic_weight: float = option(0.0, "Weight of hair, eyes and mouth where the picture shows them.")
@@ -98,12 +98,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "joint_share": 0.2,
         "joint_rate": 0.2,
         "final_lr": 0.5,
+        "smooth_weight": 1e-3,
+        "edge_weight": 0.01,
+        "flip_weight": 0.1,
         "perceptual_network": "vgg",
         "perceptual_from": 0.0,
     },
 }
 """`paper` is the published configuration in sizes and step sizes, its epochs counted for 750 frames on three cards; its
-energies are ours, and LPIPS stands for its features of a face recognition network."""
+energies are ours, and LPIPS stands for its features of a face recognition network. Vectors that a solve smooths need no
+energy for it, nor against long edges and turned faces: without these three nothing changes (BENCHMARKS.md)."""
 
 
 def _models(settings: NeuralHeadAvatarSettings) -> tuple[str, ...]:
