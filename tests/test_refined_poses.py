@@ -17,7 +17,7 @@ import torch
 
 from headavatar.errors import ModelError, UsageError
 from headavatar.evaluate import stage as evaluate
-from headavatar.evaluate.refined import measure
+from headavatar.evaluate.refined import refinable
 from headavatar.evaluate.settings import EvalSettings
 from headavatar.fit import stage as fitting
 from headavatar.fit.settings import FitSettings
@@ -175,7 +175,7 @@ def test_eval_shows_refined_figures_beside_unchanged_ones(tmp_path: Path) -> Non
     assert refined["moved_deg"] > 0 and refined["moved_mm"] > 0
 
 
-def test_an_avatar_without_gradients_is_refused(tmp_path: Path, clip: Clip) -> None:
+def test_an_avatar_without_gradients_is_refused() -> None:
     class Stiff:
         method, expression_range = "stiff", (np.zeros(52), np.ones(52))
 
@@ -183,7 +183,14 @@ def test_an_avatar_without_gradients_is_refused(tmp_path: Path, clip: Clip) -> N
 
     assert not isinstance(Stiff(), Refinable)
     with pytest.raises(UsageError, match="stiff"):
-        measure(clip, Stiff(), None, EvalSettings(refine="pose"), RunContext(), [])  # type: ignore[arg-type]
+        refinable(Stiff(), EvalSettings(refine="pose"))  # type: ignore[arg-type]
+    assert refinable(Stiff(), EvalSettings()) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("every", [0, -3])
+def test_every_frame_of_none_is_refused(avatars: dict[str, Any], every: int) -> None:
+    with pytest.raises(UsageError, match="refine_every"):
+        refinable(avatars["nerf-blendshape"], EvalSettings(refine="pose", refine_every=every))
 
 
 def test_nothing_to_compare_changes_nothing(avatars: dict[str, Any], clip: Clip) -> None:

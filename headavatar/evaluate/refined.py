@@ -31,8 +31,34 @@ WHAT = {
 }
 
 
+def refinable(avatar: Avatar, settings: EvalSettings) -> Refinable | None:
+    """The avatar, if poses are to be refined against it; None if not. To be asked before anything is measured.
+
+    Raises:
+        UsageError: its method does not say how its pictures change with the pose, or no frame would be refined.
+    """
+    if settings.refine == "none":
+        return None
+    if settings.refine_every < 1:
+        raise UsageError(
+            f"refine_every cannot be {settings.refine_every}.", why="every K-th frame is refined, so K is 1 or more",
+            fix="--set refine_every=1",
+        )  # fmt: skip
+    if not isinstance(avatar, Refinable):
+        raise UsageError(
+            f"Poses cannot be refined against an avatar of {avatar.method}.",
+            why="its pictures carry no gradients", fix="leave --refine out",
+        )  # fmt: skip
+    return avatar
+
+
 def measure(
-    clip: Clip, avatar: Avatar, network: Lpips, settings: EvalSettings, context: RunContext, tracked: Sequence[Figures]
+    clip: Clip,
+    avatar: Refinable,
+    network: Lpips,
+    settings: EvalSettings,
+    context: RunContext,
+    tracked: Sequence[Figures],
 ) -> tuple[dict[str, Any], dict[int, Figures]]:
     """Refine holdout frames one by one and compare again.
 
@@ -45,15 +71,8 @@ def measure(
         tracked: figures of every holdout frame with its tracked parameters.
     Returns:
         the means with how far frames moved and the same frames' figures before, and place in the holdout → figures.
-    Raises:
-        UsageError: the method of the avatar does not say how its pictures change with the pose.
     """
-    if not isinstance(avatar, Refinable):
-        raise UsageError(
-            f"Poses cannot be refined against an avatar of {avatar.method}.",
-            why="its pictures carry no gradients", fix="leave --refine out",
-        )  # fmt: skip
-    places = range(0, len(clip.split.holdout), max(1, settings.refine_every))
+    places = range(0, len(clip.split.holdout), settings.refine_every)
     found: dict[int, Figures] = {}
     sizes: list[tuple[float, float]] = []
     with context.reporter.task("refine", len(places)) as task:

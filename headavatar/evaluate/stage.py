@@ -9,7 +9,7 @@ import numpy as np
 from headavatar.errors import InputError
 from headavatar.evaluate.baselines import TexturedMesh, show_training_frame
 from headavatar.evaluate.figures import FLICKER, Figures, compare, mean
-from headavatar.evaluate.refined import measure
+from headavatar.evaluate.refined import measure, refinable
 from headavatar.evaluate.settings import EvalSettings
 from headavatar.methods import load_avatar
 from headavatar.metrics.l1 import silhouette_iou
@@ -39,6 +39,7 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
         what avatars/NAME/eval.json holds, without the figures of single frames.
     Raises:
         InputError: the split holds no frame out.
+        UsageError: poses cannot be refined as asked.
     """
     folder = f"avatars/{settings.avatar}"
     fitted = workspace.read_json(f"{folder}/metrics.json")
@@ -49,6 +50,7 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
             fix="use a longer clip",
         )  # fmt: skip
     avatar = load_avatar(workspace.path(folder), context.device)
+    movable = refinable(avatar, settings)
     network = Lpips(settings.lpips_network, "cpu")  # type: ignore[arg-type]
     mesh = TexturedMesh(load_head(workspace), clip, read_image(workspace.path("track/texture.png")))
     names = ("avatar", "nearest_frame", "tracked_mesh")
@@ -91,8 +93,8 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
         "versions": provenance.versions(),
     }  # fmt: skip
     refined: dict[int, Figures] = {}
-    if settings.refine != "none":
-        summary["refined"], refined = measure(clip, avatar, network, settings, context, figures["avatar"])
+    if movable is not None:
+        summary["refined"], refined = measure(clip, movable, network, settings, context, figures["avatar"])
     if failures := below_gate(summary):
         summary["below_gate"] = failures
     rows = [

@@ -143,10 +143,8 @@ class HasMesh(Protocol):
 
 
 @runtime_checkable
-class Refinable(Protocol):
+class Refinable(Avatar, Protocol):
     """An avatar that says how its picture changes with a frame's pose and expression."""
-
-    expression_range: tuple[Array, Array]
 
     @property
     def answers_to(self) -> str:

@@ -54,7 +54,9 @@ class OwnWeights:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            why = f"it is damaged, no file that torch saved, or holds more than tensors ({type(error).__name__})"
+            if isinstance(error, OSError):
+                why = error.strerror or str(error)
             raise ModelError(f"{file} cannot be read as weights", why=why, fix=f"get its file by {home}") from error
         if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
             raise ModelError(f"{file} is no state dictionary", why="it holds no tensors by name", fix=f"see {home}")

@@ -13,7 +13,7 @@ import torch
 from ..adam import Adam
 
 LR = 3e-3
-"""Step size of the matrix, relative to weights that reach 1."""
+"""Step size of the matrix, relative to the largest weight in training, which is 1."""
 
 
 class Mixing:
