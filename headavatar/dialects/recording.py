@@ -13,6 +13,11 @@ from headavatar.head.rotations import axis_angle_to_matrix_np
 from headavatar.scene import WORLD_TO_CAMERA, Array, Camera, HeadParams
 
 
+ROOT_M, NECK_M = np.array([0.0, -0.15, -0.02]), np.array([0.0, -0.07, -0.01])
+"""About where the joints of a head model such as FLAME are in its own space: inside the neck, 15 and 7 cm below the
+head's middle."""
+
+
 @dataclass(frozen=True)
 class SkullPoses:
     """Where the skull is in each of T frames, but for a few constants that only the folder's head model knows.
@@ -27,16 +32,18 @@ class SkullPoses:
         rotation: (T, 3, 3).
         translation: (T, 3) metres.
         levers: (T, K, 3, 3).
+        usual: (K, 3) metres, about what the constants are.
     """
 
     rotation: Array
     translation: Array
     levers: Array
+    usual: Array
 
     @staticmethod
     def rigid(rotation: Array, translation: Array) -> SkullPoses:
         """A head that moves as one piece: (T, 3, 3) and (T, 3)."""
-        return SkullPoses(rotation, translation, np.zeros((len(rotation), 0, 3, 3)))
+        return SkullPoses(rotation, translation, np.zeros((len(rotation), 0, 3, 3)), np.zeros((0, 3)))
 
     @staticmethod
     def chained(rotation: Array, neck: Array, translation: Array, *, at_root: bool = False) -> SkullPoses:
@@ -55,11 +62,12 @@ class SkullPoses:
         root, turn = axis_angle_to_matrix_np(rotation), axis_angle_to_matrix_np(neck)
         skull = root @ turn
         still = np.broadcast_to(np.zeros((3, 3)) if at_root else np.eye(3), root.shape)
-        return SkullPoses(skull, np.asarray(translation, np.float64), np.stack([still, root, skull], 1))
+        usual = np.stack([ROOT_M, NECK_M - ROOT_M, -NECK_M])
+        return SkullPoses(skull, np.asarray(translation, np.float64), np.stack([still, root, skull], 1), usual)
 
     def in_metres(self, unit: float) -> SkullPoses:
         """The same poses of a rigid head, which count in a unit of so many metres."""
-        return SkullPoses(self.rotation, unit * self.translation, self.levers)
+        return SkullPoses(self.rotation, unit * self.translation, self.levers, self.usual)
 
     def seen_by(self, world_to_camera: Array) -> SkullPoses:
         """The same skull in the world whose camera is ours.
@@ -72,11 +80,11 @@ class SkullPoses:
         return SkullPoses(
             turn @ self.rotation,
             np.einsum("tij,tj->ti", turn, self.translation) + shift,
-            turn[:, None] @ self.levers,
+            turn[:, None] @ self.levers, self.usual,
         )
 
     def __getitem__(self, index: Array) -> SkullPoses:
-        return SkullPoses(self.rotation[index], self.translation[index], self.levers[index])
+        return SkullPoses(self.rotation[index], self.translation[index], self.levers[index], self.usual)
 
 
 @dataclass(frozen=True)

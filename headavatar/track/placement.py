@@ -20,8 +20,10 @@ from headavatar.track.landmark_fit import RIGID, LandmarkFit, Motion, Person
 _DEPTH_TRUST = 0.05
 """A landmark fit's depth against its other two coordinates, squared."""
 
-_VECTOR_M = 0.2
-"""Usual length of the constants, metres: what is believed of those that no motion tells apart."""
+_JOINT_M, _ORIGIN_M = 0.03, 0.2
+"""How far joints may be from where they usually are, and our origin from the other's, metres: what is believed where no
+motion tells. How far away the head is rests on it: a root joint 3 cm nearer to the camera is a head that much smaller.
+"""
 
 _SCALE = 0.02
 """The other's metre is ours within this, as surely as a person's identity is within one standard deviation."""
@@ -75,9 +77,9 @@ def first(poses: SkullPoses, seen: Motion) -> Placement:
     trust = np.array([1.0, 1.0, _DEPTH_TRUST])
     matrix = np.einsum("tia,i,tib->ab", columns, trust, columns) / len(goal)
     right = np.einsum("tia,i,ti->a", columns, trust, goal) / len(goal)
-    prior = np.full(len(right), (0.01 / _VECTOR_M) ** 2)
-    prior[0] = (0.01 / _SCALE) ** 2
-    step = np.linalg.solve(matrix + np.diag(prior), right)
+    prior, usual = _beliefs(poses)
+    prior *= 0.01**2
+    step = np.linalg.solve(matrix + np.diag(prior), right + prior * usual)
     return Placement(turn, 1 + float(step[0]), step[1:].reshape(-1, 3))
 
 
@@ -96,17 +98,25 @@ def refine(fit: LandmarkFit, person: Person, poses: SkullPoses, placement: Place
     columns = np.zeros((count, RIGID, 4 + 3 * len(placement.vectors)))
     columns[:, :3, :3] = poses.rotation
     columns[:, 3:, 3:] = _columns(poses)
-    state = np.concatenate([np.zeros(3), [placement.scale - 1], placement.vectors.reshape(-1)])
-    prior = np.full(len(state), 1 / _VECTOR_M**2)
-    prior[:3], prior[3] = 0, count * fit.weights.identity / _SCALE**2
+    prior, usual = _beliefs(poses)
+    prior = np.concatenate([np.zeros(3), count * fit.weights.identity * prior])
+    stray = np.concatenate([np.zeros(3), [placement.scale - 1], placement.vectors.reshape(-1)])
+    stray[3:] -= usual
     matrix = np.einsum("tia,tij,tjb->ab", columns, blocks, columns) + np.diag(prior)
-    right = np.einsum("tia,ti->a", columns, gradient) + prior * state
+    right = np.einsum("tia,ti->a", columns, gradient) + prior * stray
     matrix[np.diag_indices(3)] *= 1 + 1e-6
     step = -np.linalg.solve(matrix, right)
     angle = float(np.linalg.norm(step[:3]))
     turn = axis_angle_to_matrix_np(step[:3] * min(1.0, 0.3 / max(angle, 1e-9))) @ placement.turn
     vectors = placement.vectors + step[4:].reshape(-1, 3)
     return replace(placement, turn=turn, scale=placement.scale + float(step[3]), vectors=vectors)
+
+
+def _beliefs(poses: SkullPoses) -> tuple[Array, Array]:
+    """(1 + 3 (K + 1),) weight of, and what is believed of, how much the scale is above 1, and the vectors."""
+    count = 3 * len(poses.usual)
+    within = np.concatenate([[_SCALE], np.full(count, _JOINT_M), np.full(3, _ORIGIN_M)])
+    return 1 / within**2, np.concatenate([[0.0], poses.usual.reshape(-1), np.zeros(3)])
 
 
 def _levers(poses: SkullPoses) -> Array:
