@@ -48,7 +48,8 @@ def test_pixels_and_layers_come_back_as_ours(monkeypatch, height, width):
     generator = torch.Generator().manual_seed(seed)
     vertices = torch.rand(2, 30, 3, generator=generator, dtype=torch.float64) * torch.tensor([width, height, 2.0])
     vertices[..., 2] += 0.5
-    faces = torch.stack([torch.randperm(30, generator=generator)[:3] for _ in range(25)])
+    drawn = torch.stack([torch.randperm(30, generator=generator)[:3] for _ in range(25)])
+    faces = drawn.sort(1)[0].unique(dim=0)  # of two in one place rounding says which is nearer
     with ops.backend.use("reference"):
         expected = ops.rasterize(vertices, faces, height, width, layers=2).face_index
     assert int((expected >= 0).sum()) > 100
