@@ -33,7 +33,7 @@ def drawn(opens: float, blinks: float, shift: torch.Tensor):  # type: ignore[no-
         still = head.vertices(torch.zeros(head.identity_size), poses.expression)
     world = still + poses.translation[:, None] + shift
     layout = Layout(head, still[0])
-    return head, layout, layout.see(world, project(world, CAMERA), VIEW, SIZE, SIZE), world
+    return head, layout, layout.see(world, project(world, CAMERA), CAMERA), world
 
 
 def labelled(semantics: Semantics, layout: Layout, seen) -> torch.Tensor:  # type: ignore[no-untyped-def]
@@ -47,8 +47,13 @@ def labelled(semantics: Semantics, layout: Layout, seen) -> torch.Tensor:  # typ
 
 def test_labels_are_hair_and_the_openings(rng: np.random.Generator) -> None:
     clip = synthetic.make(2, 96, int(rng.integers(2**31)))
-    found = labels(clip.parsing[0], clip.exact[0, :, :2])
-    middles = [clip.exact[0, list(ring), :2].mean(0).astype(int) for ring in (EYE_RIGHT, EYE_LEFT)]
+    points = clip.exact[0, :, :2].copy()
+    for ring in (EYE_RIGHT, EYE_LEFT):  # wide open, as the face at hand may blink
+        middle = points[list(ring)].mean(0)
+        points[list(ring), 1] = middle[1] + 4 * np.sin(np.linspace(0, 2 * np.pi, len(ring), endpoint=False))
+        points[list(ring), 0] = middle[0] + 4 * np.cos(np.linspace(0, 2 * np.pi, len(ring), endpoint=False))
+    found = labels(clip.parsing[0], points)
+    middles = [points[list(ring)].mean(0).astype(int) for ring in (EYE_RIGHT, EYE_LEFT)]
     assert all(found[y, x] == 2 for x, y in middles)
     hair = clip.parsing[0] == PARSING_CLASSES.index("hair")
     assert (found[hair] >= 1).all()

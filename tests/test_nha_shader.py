@@ -54,6 +54,7 @@ def seen() -> tuple[NeuralHeadAvatar, HeadParams]:
         name="anna", base=base, geometry=geometry, texture=stack, teller=teller,
         expression_range=(params.expression.min(0), params.expression.max(0)),
         settings={"map_size": SIDE, "table_size": SIDE // 2},
+        facing=torch.rand(fine.vertex_count, generator=generator),
     )  # fmt: skip
     return avatar, params
 
@@ -64,12 +65,12 @@ def test_pictures_are_those_of_training(seen: tuple[NeuralHeadAvatar, HeadParams
     for frame in (0, 7):
         drawn = avatar.render(params[frame], CAMERA, tuple(behind))
         world = avatar.geometry.posed(Poses.of(params[frame]))
-        view = torch.as_tensor(CAMERA.world_to_camera[:3, :3], dtype=torch.float32)
         with torch.no_grad():
-            shown = avatar.layout.see(world, project(world, CAMERA), view, CAMERA.height, CAMERA.width)
+            shown = avatar.layout.see(world, project(world, CAMERA), CAMERA)
             told = avatar.teller(avatar.geometry.head, params[frame], "cpu")
             rgb, alpha = paint(
-                avatar.layout, avatar.look, shown, avatar.look.prepare(told), torch.from_numpy(behind).float()
+                avatar.layout, avatar.look, shown, avatar.look.prepare(told), torch.from_numpy(behind).float(),
+                avatar.cover,
             )  # fmt: skip
         wanted = torch.cat([rgb.clamp(0, 1), alpha.clamp(0, 1)[..., None]], 3)[0].numpy()
         apart = np.abs(np.concatenate([drawn.rgb, drawn.alpha[..., None]], 2) - wanted).max(-1)

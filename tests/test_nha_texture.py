@@ -81,7 +81,7 @@ def test_what_is_thin_shows_the_background(torch_rng: torch.Generator, rng: np.r
     layout = Layout(head, head.template)
     stack, opacity = Stack.fresh(1, 8), float(rng.uniform(0.2, 0.8))
     stack.tables.view(8, 8, 4)[...] = torch.tensor([*rng.uniform(0, 1, 3).tolist(), opacity])
-    seen = layout.see(world, project(world, camera), VIEW, 48, 48)
+    seen = layout.see(world, project(world, camera), camera)
     pictures = [
         paint(layout, stack, seen, stack.prepare(torch.ones(1, 1)), torch.tensor(color))
         for color in ([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])

@@ -37,12 +37,13 @@ def test_pictures_agree(generator, expressions, shadings):
         torch.randn(shadings, 9, 9, 4, generator=generator) * 0.1,
     )
     weights, axes = torch.rand(expressions, generator=generator), torch.randn(shadings, 3, generator=generator)
+    cover = torch.rand(n * n, 4, generator=generator) if shadings != 2 else None
     found = []
     for name in ("native", "reference"):
         with ops.backend.use(name):
             found.append(ops.shade_baked(
                 vertices, faces, grid.view(-1, 2), faces, maps, weights, 44, 48, points=points, axes=axes,
-                background=torch.tensor([0.1, 0.5, 0.9]),
+                background=torch.tensor([0.1, 0.5, 0.9]), cover=cover,
             ))  # fmt: skip
     mine, expected = found
     assert torch.allclose(mine.rgb, expected.rgb, atol=2e-5) and torch.allclose(mine.alpha, expected.alpha, atol=1e-5)
@@ -86,6 +87,24 @@ def test_shading_follows_the_normal(generator, backend):
     assert torch.allclose(drawn.rgb, 0.5 + 0.3 * (normal @ axis).expand(8, 8, 3), atol=1e-4)
 
 
+def test_a_cover_shows_where_the_surface_turns_to_the_viewer(generator, backend):
+    vertices, faces, uvs = square()
+    none, begins = torch.zeros(0, 4, 4, 4), 0.6
+    base = torch.rand(4, generator=generator)
+    maps, color = ops.pack_maps(base.expand(4, 4, 4), none, none), torch.rand(3, generator=generator)
+    cover = torch.cat((color, torch.tensor([begins]))).expand(4, 4)
+    plain = ops.shade_baked(vertices, faces, uvs, faces, maps, torch.zeros(0), 8, 8)
+    flat = torch.cat((vertices[:, :2] / 32 - 0.5, torch.zeros(4, 1)), 1) * 1e-3  # small: seen alike at every corner
+    for cosine, share in ((0.5, 0.0), (begins + ops.baked.COVERED / 2, 0.5), (1.0, 1.0)):
+        for side in (-1, 1):
+            sine = side * (1 - cosine**2) ** 0.5
+            turn = torch.tensor([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+            points = flat @ turn.T + torch.tensor([0.0, 0.0, 1.0])
+            drawn = ops.shade_baked(vertices, faces, uvs, faces, maps, torch.zeros(0), 8, 8, points=points, cover=cover)
+            assert torch.allclose(drawn.rgb, torch.lerp(plain.rgb, color.expand(8, 8, 3), share), atol=5e-3)
+            assert torch.allclose(drawn.alpha, torch.lerp(plain.alpha, torch.ones(8, 8), share), atol=5e-3)
+
+
 def test_what_does_not_fit_is_refused():
     vertices, faces, uvs = square()
     maps = ops.pack_maps(torch.zeros(4, 4, 4), torch.zeros(2, 4, 4, 4), torch.zeros(1, 4, 4, 4))
@@ -93,6 +112,9 @@ def test_what_does_not_fit_is_refused():
         ops.shade_baked(vertices, faces, uvs, faces, maps, torch.zeros(2), 8, 8)
     with pytest.raises(ValueError, match="maps of"):
         ops.pack_maps(torch.zeros(4, 4, 3), torch.zeros(0, 4, 4, 3), torch.zeros(0, 4, 4, 3))
+    with pytest.raises(ValueError, match="a cover of"):
+        ops.shade_baked(vertices, faces, uvs, faces, maps, torch.zeros(2), 8, 8, points=vertices,
+                        axes=torch.zeros(1, 3), cover=torch.zeros(3, 4))  # fmt: skip
     with pytest.raises(ValueError, match="outside"):
         ops.shade_baked(vertices, faces, uvs[:3], faces, ops.pack_maps(
             torch.zeros(4, 4, 4), torch.zeros(0, 4, 4, 4), torch.zeros(0, 4, 4, 4)), torch.zeros(0), 8, 8)  # fmt: skip

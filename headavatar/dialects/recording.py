@@ -12,7 +12,6 @@ import numpy as np
 from headavatar.head.rotations import axis_angle_to_matrix_np
 from headavatar.scene import WORLD_TO_CAMERA, Array, Camera, HeadParams
 
-
 ROOT_M, NECK_M = np.array([0.0, -0.15, -0.02]), np.array([0.0, -0.07, -0.01])
 """About where the joints of a head model such as FLAME are in its own space: inside the neck, 15 and 7 cm below the
 head's middle."""
@@ -80,7 +79,8 @@ class SkullPoses:
         return SkullPoses(
             turn @ self.rotation,
             np.einsum("tij,tj->ti", turn, self.translation) + shift,
-            turn[:, None] @ self.levers, self.usual,
+            turn[:, None] @ self.levers,
+            self.usual,
         )
 
     def __getitem__(self, index: Array) -> SkullPoses:

@@ -14,6 +14,8 @@ from headavatar.ops.raster import rasterize
 from headavatar.ops.reference import baked as reference
 from headavatar.ops.topology import topology
 
+COVERED = 0.2
+"""Cosines from where a cover begins to where it shows alone."""
 LANES = 8
 """What the number of maps is filled up to a multiple of: those that the native kernel reads together."""
 
@@ -102,6 +104,7 @@ def shade_baked(
     points: Tensor | None = None,
     axes: Tensor | None = None,
     background: Tensor | None = None,
+    cover: Tensor | None = None,
     near: float = 0.01,
     cull: bool = False,
 ) -> BakedPicture:
@@ -120,9 +123,12 @@ def shade_baked(
         maps: of `pack_maps`.
         weights: (K,) of this frame.
         height, width: of the picture.
-        points: (V, 3) the vertices where the axes are, for the normals; only with maps of light.
+        points: (V, 3) the vertices where the axes are, for the normals; only with maps of light or a cover.
         axes: (R, 3) as `points`.
         background: (3,) RGB in [0, 1]; white if None.
+        cover: (V, 4) RGB of what lies over the maps, opaque, where the surface is seen face on; and from which cosine
+            on between a vertex's normal, whichever way it points, and the view from the points' origin: `COVERED`
+            above that it shows alone.
         near, cull: as of `rasterize`.
     Returns:
         The picture; carries no gradients.
@@ -133,8 +139,10 @@ def shade_baked(
     shaded = lights > 0
     if weights.shape != (maps.expressions,) or (shaded and (axes is None or axes.shape != (lights, 3))):
         raise ValueError(f"the maps take {maps.expressions} weights and {lights} axes of 3")
-    if shaded and (points is None or points.shape != vertices.shape):
-        raise ValueError("maps of light take the points (V, 3) of the vertices")
+    if (shaded or cover is not None) and (points is None or points.shape != vertices.shape):
+        raise ValueError("maps of light, and a cover, take the points (V, 3) of the vertices")
+    if cover is not None and cover.shape != (len(vertices), 4):
+        raise ValueError(f"a cover of {tuple(cover.shape)} is not of {len(vertices)} vertices, (V, 4)")
     if (
         vertices.ndim != 2
         or vertices.shape[1] != 3
@@ -152,12 +160,16 @@ def shade_baked(
     factors[: maps.expressions] = weights
     factors *= maps.scales
     if not shaded:
-        points = axes = None
+        axes = None
+    if not shaded and cover is None:
+        points = None
     if backend.is_native(vertices, uvs, maps.scales):
         return BakedPicture(*native.draw(
-            vertices, mesh, layout.faces, uvs, maps, factors, points, axes, background, height, width, near, cull,
+            vertices, mesh, layout.faces, uvs, maps, factors, points, axes, background, cover, COVERED,
+            height, width, near, cull,
         ))  # fmt: skip
     fragments = rasterize(vertices, mesh.faces, height, width, near=near, cull=cull)
-    drawn = reference.shade(fragments, mesh, layout.faces, uvs, maps, factors, points, axes, background)
+    drawn = reference.shade(fragments, mesh, layout.faces, uvs, maps, factors, points, axes, background, cover, COVERED
+    )  # fmt: skip
     drawn = antialias(drawn, fragments, vertices, mesh.faces).clamp_(0, 1)
     return BakedPicture(drawn[..., :3], drawn[..., 3], fragments.depth)

@@ -21,6 +21,7 @@ from ...head.subdivide import subdivided
 from ...scene import WORLD_TO_CAMERA, Array, Camera, HeadParams, RenderOutput
 from ..residuals import Residual
 from .conditions import Teller
+from .cover import Cover, cover_of
 from .curtain import with_curtain
 from .drawing import Layout, paint
 from .geometry import Geometry, Poses, followers, movable, project
@@ -59,17 +60,18 @@ class NeuralHeadAvatar:
         teller: what the texture is told of a frame.
         expression_range: (E,) lowest and highest value of every expression in training.
         settings: those of the fit.
+        facing: (V,) how face on training saw each vertex, of `Views`; None of avatars that do not know.
     """
 
     method = METHOD
 
     def __init__(
         self, *, name: str, base: HeadModel, geometry: Geometry, texture: Texture | Stack, teller: Teller,
-        expression_range: tuple[Array, Array], settings: dict[str, Any],
+        expression_range: tuple[Array, Array], settings: dict[str, Any], facing: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.name, self.base, self.settings = name, base, settings
         self.geometry, self.look, self.teller = geometry, texture, teller
-        self.expression_range = expression_range
+        self.expression_range, self.facing = expression_range, facing
         self.layout = Layout(geometry.head, geometry.rest)
 
     @property
@@ -102,10 +104,9 @@ class NeuralHeadAvatar:
         if self._shader is not None:
             return self._shader.draw(poses, self._told(params), camera, torch.tensor(background, device=device))
         world = self.geometry.posed(poses)
-        view = torch.as_tensor(camera.world_to_camera[:3, :3], dtype=torch.float32, device=device)
-        seen = self.layout.see(world, project(world, camera), view, camera.height, camera.width)
+        seen = self.layout.see(world, project(world, camera), camera)
         rgb, alpha = paint(
-            self.layout, self.look, seen, self._prepared(params), torch.tensor(background, device=device)
+            self.layout, self.look, seen, self._prepared(params), torch.tensor(background, device=device), self.cover
         )  # fmt: skip
         normals = seen.normals[0].cpu().numpy()
         return RenderOutput(
@@ -116,7 +117,15 @@ class NeuralHeadAvatar:
     @cached_property
     def _shader(self) -> Shader | None:
         """What draws a stack of maps, made for the first picture."""
-        return Shader(self.geometry, self.layout, self.look) if isinstance(self.look, Stack) else None
+        return Shader(self.geometry, self.layout, self.look, self.cover) if isinstance(self.look, Stack) else None
+
+    @cached_property
+    def cover(self) -> Cover | None:
+        """What lies over the texture where training did not see the head face on, made for the first picture."""
+        if self.facing is None:
+            return None
+        params = self._usual()
+        return cover_of(self.layout, self.look, self._prepared(params), self._normals(params), self.facing)
 
     def _told(self, params: HeadParams) -> Tensor:
         own = replace(params, identity=self.identity)
@@ -142,15 +151,22 @@ class NeuralHeadAvatar:
     @torch.no_grad()
     def texture(self, params: HeadParams | None = None) -> Array:
         """Its colors in the head's UV layout, seen from the camera of a clip; see `methods.base.HasMesh`."""
+        params = self._usual() if params is None else params
+        size = max(TEXTURE_SIZE, int(self.settings["map_size"]))
+        normals = self._normals(params)
+        return unwrapped(self.layout, self.look, self._prepared(params), normals, size, self.cover)
+
+    def _usual(self) -> HeadParams:
+        """The face at rest in the middle of the poses of training, T = 1."""
         middle = self.geometry.pose_range.mean(0, keepdim=True).cpu().numpy()
-        if params is None:
-            rest = HeadParams.neutral(1, self.identity, len(self.base.expression_names))
-            params = replace(rest, rotation=middle[:, :3], translation=middle[:, 3:])
+        rest = HeadParams.neutral(1, self.identity, len(self.base.expression_names))
+        return replace(rest, rotation=middle[:, :3], translation=middle[:, 3:])
+
+    def _normals(self, params: HeadParams) -> Tensor:
+        """(V, 3) of one frame in the space of a clip's camera."""
         world = self.geometry.posed(Poses.of(params, self.geometry.rest.device))
         view = torch.as_tensor(WORLD_TO_CAMERA[:3, :3], dtype=world.dtype, device=world.device)
-        normals = vertex_normals(world, self.layout.faces)[0] @ view.T
-        size = max(TEXTURE_SIZE, int(self.settings["map_size"]))
-        return unwrapped(self.layout, self.look, self._prepared(params), normals, size)
+        return vertex_normals(world, self.layout.faces)[0] @ view.T
 
     def save(self, folder: Path) -> None:
         """Write avatar.json and model.safetensors into an existing folder."""
@@ -160,6 +176,8 @@ class NeuralHeadAvatar:
             "pose_range": self.geometry.pose_range,
             "base_offset": self.base.template - load(self.head_model).template.to(self.base.template),
         }  # fmt: skip
+        if self.facing is not None:
+            tensors["facing"] = self.facing
         kept = {
             name: tensor.detach().cpu().to(torch.float16 if name in HALVED else torch.float32).contiguous()
             for name, tensor in tensors.items()
@@ -213,7 +231,7 @@ class NeuralHeadAvatar:
             low, high = (np.asarray(values, np.float32) for values in about["expression_range"])
             return cls(
                 name=about["name"], base=base, geometry=geometry, texture=texture, teller=teller,
-                expression_range=(low, high), settings=about["settings"],
+                expression_range=(low, high), settings=about["settings"], facing=tensors.get("facing"),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
             raise WorkspaceError(

@@ -26,10 +26,9 @@ def colors_at(
     device = avatar.geometry.rest.device
     poses = changed(Poses.of(params, device), residual)
     world = avatar.geometry.posed(poses)
-    view = torch.as_tensor(camera.world_to_camera[:3, :3], dtype=torch.float32, device=device)
-    seen = avatar.layout.see(world, project(world, camera), view, camera.height, camera.width)
+    seen = avatar.layout.see(world, project(world, camera), camera)
     prepared = avatar.look.prepare(_told(avatar, params, poses))
-    rgb, _ = paint(avatar.layout, avatar.look, seen, prepared, torch.ones(3, device=device))
+    rgb, _ = paint(avatar.layout, avatar.look, seen, prepared, torch.ones(3, device=device), avatar.cover)
     return rgb[0].reshape(-1, 3)[pixels.to(device)]
 
 

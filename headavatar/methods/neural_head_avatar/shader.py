@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from ... import ops
 from ...head.folded import FoldedHead
 from ...scene import Camera, RenderOutput
+from .cover import Cover
 from .drawing import Layout
 from .geometry import Geometry, Poses
 from .offsets import FixedOffsets
@@ -20,10 +24,12 @@ class Shader:
     Args:
         geometry, layout: of the head; what they hold now is what is drawn.
         stack: its texture.
+        cover: what lies over it.
     """
 
-    def __init__(self, geometry: Geometry, layout: Layout, stack: Stack) -> None:
+    def __init__(self, geometry: Geometry, layout: Layout, stack: Stack, cover: Cover | None) -> None:
         self._geometry, self._layout = geometry, layout
+        self._cover = None if cover is None else cover.packed
         device = geometry.rest.device
         offsets = geometry.offsets.kept()
         self._linear = isinstance(offsets, FixedOffsets)
@@ -50,10 +56,11 @@ class Shader:
         drawn = ops.shade_baked(
             pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, told[0, 1:], camera.height,
             camera.width, points=points, axes=self._view_axes, background=background,
+            cover=self._cover,
         )  # fmt: skip
 
         def normals() -> object:
-            seen = self._layout.see(points[None], pixels[None], self._view_axes, camera.height, camera.width)
+            seen = self._layout.see(points[None], pixels[None], replace(camera, world_to_camera=np.eye(4)))
             return seen.normals[0].cpu().numpy()
 
         return RenderOutput(

@@ -35,6 +35,7 @@ from .smoothing import edges_of
 from .stages import Stage, rate_at, stage_at, stages_of
 from .teeth import with_teeth_lowered
 from .texture import Texture
+from .views import Views
 
 REGIONS = ("mouth", "face", "eyes", "head")
 """What patches lie about, one after the other."""
@@ -86,6 +87,7 @@ class NeuralHeadAvatarTrainer:
         self.scalp_edges = self.edges[scalp[self.edges].all(1)]
         self.smoothness, self.nearness = region_weights(fine), region_weights(fine, NEARNESS)
         self.layout = Layout(fine, self.geometry.rest)
+        self.views = Views(fine.vertex_count, device)
         self.semantics = Semantics.of(fine) if settings.semantic_weight > 0 else None
         self.closed = energies.closedness(self.frames.landmarks)
         self.teller = Teller.of(fine, params, settings, device)
@@ -121,11 +123,12 @@ class NeuralHeadAvatarTrainer:
             world = self.geometry.posed(poses)
             pixels = project(world, self.camera)
         view = torch.as_tensor(self.camera.world_to_camera[:3, :3], dtype=torch.float32, device=self.device)
-        seen = self.layout.see(world, pixels, view, self.camera.height, self.camera.width)
+        seen = self.layout.see(world, pixels, self.camera)
         truth, matte, counted = self.frames.truth(frames)
         loss, error = torch.zeros((), device=self.device), torch.zeros(())
         told, prepared = self.teller.noisy(self.told[frames], self.settings.condition_noise, generator), None
         if stage.shades:
+            self.views.add(seen)
             prepared = self.learner.prepare(told, stage.map_lr > 0)
             rgb, alpha = paint(self.layout, self.texture, seen, prepared, torch.ones(3, device=self.device))
             loss = loss + stage.color * energies.masked_l1(rgb, truth, counted)
@@ -219,7 +222,7 @@ class NeuralHeadAvatarTrainer:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that changes from step to step."""
-        named = {**self.geometry.state(), **self.texture.state()}
+        named = {**self.geometry.state(), **self.texture.state(), **self.views.state()}
         for name, optimizer in self.optimizers.items():
             named |= {f"{name}.{key}": value for key, value in optimizer.state().items()}
         if self.residuals is not None:
@@ -231,6 +234,7 @@ class NeuralHeadAvatarTrainer:
         """Go on where `state` was taken."""
         self.geometry.load_state(state)
         self.texture.load_state(state)
+        self.views.load_state(state)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state(_part(state, f"{name}."))
         self.learner.load_state(_part(state, "learner."))
@@ -242,6 +246,7 @@ class NeuralHeadAvatarTrainer:
         return NeuralHeadAvatar(
             name=self.about["name"], base=self.about["head"], geometry=self.geometry, texture=self.texture,
             teller=self.teller, expression_range=self.about["expression_range"], settings=self.about["settings"],
+            facing=self.views.facing(),
         )  # fmt: skip
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ... import ops
 from ...scene import Array
+from .cover import Cover, laid_over
 from .drawing import Layout
 from .stack import Stack
 from .texture import Places, Texture
-from .unseen import filled
 
 
 class Texels:
@@ -52,7 +52,9 @@ class Texels:
 
 
 @torch.no_grad()
-def unwrapped(layout: Layout, look: Texture | Stack, prepared: Any, normals: Tensor, size: int) -> Array:
+def unwrapped(
+    layout: Layout, look: Texture | Stack, prepared: Any, normals: Tensor, size: int, cover: Cover | None = None
+) -> Array:
     """The colors of one frame in the UV layout.
 
     Args:
@@ -61,15 +63,15 @@ def unwrapped(layout: Layout, look: Texture | Stack, prepared: Any, normals: Ten
         prepared: what its `prepare` gave of the frame.
         normals: (V, 3) unit, camera space, of the frame: light is drawn in.
         size: S, of the texture.
+        cover: what lies over the texture where training did not see the surface face on.
     Returns:
-        (S, S, 3) uint8, row 0 at v = 1; texels without a face carry the nearest one's color, so that no seam shows, and
-        those that no training picture showed continue the colors around them.
+        (S, S, 3) uint8, row 0 at v = 1; texels without a face carry the nearest one's color, so that no seam shows.
     """
     texels = Texels(layout, size)
     picture = torch.zeros(size, size, 3, device=normals.device)
     picture[texels.where] = look.colors([texels.places(normals)], prepared)[0][:, :3].clamp(0, 1)
+    if cover is not None:
+        picture = laid_over(picture, layout, cover, texels.seen)
     rows, columns = (torch.from_numpy(index) for index in texels.nearest())
     picture = picture[rows, columns]
-    if isinstance(look, Stack):
-        picture = filled(picture, layout, look, texels.seen).clamp(0, 1)[rows, columns]
     return np.asarray(np.round(255 * picture.cpu().numpy()), np.uint8)

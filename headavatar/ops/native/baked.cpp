@@ -56,7 +56,7 @@ struct Picture {
   Buffer<i64> starts;     // (2 bands + 1,)
   std::vector<int32_t> lists;
   Buffer<int32_t> image;
-  Buffer<float> bary, normals, blended;
+  Buffer<float> bary, normals, blended, over;  // over: share of the cover at vertices
   const ha::Refined refined;
   const i64 tiles;                         // along an edge of the coarse maps
   Zeros<uint8_t> needed, touched, marked;  // vertices, tiles, pairs of pixels
@@ -65,7 +65,7 @@ struct Picture {
   explicit Picture(const BakedArgs& a)
       : args(a), bands(ceil_div(a.height, kBand)), boxes(a.face_count), facing(a.face_count),
         counts(kChunks * 2 * bands), starts(2 * bands + 1), image(a.height * a.width), bary(3 * a.height * a.width),
-        normals(3 * a.vertex_count), blended(4 * a.coarse_side * a.coarse_side), refined(a.side, a.coarse_side),
+        normals(3 * a.vertex_count), blended(4 * a.coarse_side * a.coarse_side), over(a.vertex_count), refined(a.side, a.coarse_side),
         tiles(ceil_div(a.coarse_side, kTile)), needed(a.vertex_count), touched(tiles * tiles),
         marked(2 * a.height * a.width), blends(bands) {}
 
@@ -260,6 +260,28 @@ struct Picture {
     }
     const float length = std::max(std::sqrt(sum[0] * sum[0] + sum[1] * sum[1] + sum[2] * sum[2]), 1e-20f);
     for (int d = 0; d < 3; ++d) normals[3 * vertex + d] = sum[d] / length;
+    if (args.cover) find_cover(vertex);
+  }
+
+  // How far a vertex is seen more face on than its cover begins.
+  void find_cover(i64 vertex) {
+    const float *point = args.points + 3 * vertex, *normal = normals + 3 * vertex;
+    const float along = normal[0] * point[0] + normal[1] * point[1] + normal[2] * point[2];
+    const float away = std::sqrt(point[0] * point[0] + point[1] * point[1] + point[2] * point[2]);
+    const float facing = std::fabs(along) / std::max(away, 1e-20f);
+    over[vertex] = std::min(std::max(0.f, (facing - args.cover[4 * vertex + 3]) / args.covered), 1.f);
+  }
+
+  void lay_cover(i64 at) {
+    const int32_t* face = args.faces + 3 * i64(image[at]);
+    if (!(over[face[0]] > 0 || over[face[1]] > 0 || over[face[2]] > 0)) return;
+    float color[3] = {0, 0, 0}, share = 0, *rgb = args.rgb + 3 * at;
+    for (int k = 0; k < 3; ++k) {
+      share += bary[3 * at + k] * over[face[k]];
+      for (int c = 0; c < 3; ++c) color[c] += bary[3 * at + k] * args.cover[4 * i64(face[k]) + c];
+    }
+    for (int c = 0; c < 3; ++c) rgb[c] += share * (color[c] - rgb[c]);
+    args.alpha[at] += share * (1 - args.alpha[at]);
   }
 
   void shade(i64 at) {
@@ -275,6 +297,7 @@ struct Picture {
       for (int k = 0; k < 3; ++k)
         for (int d = 0; d < 3; ++d) normal[d] += bary[3 * at + k] * normals[3 * i64(args.faces[3 * f + k]) + d];
     ha::shade(args, refined, blended, rgb[0], rgb[1], args.points ? normal : nullptr, rgb, args.alpha + at);
+    if (args.cover) lay_cover(at);
   }
 
   void find_blends(i64 band) {

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 def draw(
     vertices: Tensor, mesh: Topology, uv_faces: Tensor, uvs: Tensor, maps: BakedMaps, factors: Tensor,
-    points: Tensor | None, axes: Tensor | None, background: Tensor, height: int, width: int, near: float, cull: bool,
+    points: Tensor | None, axes: Tensor | None, background: Tensor, cover: Tensor | None, covered: float, height: int,
+    width: int, near: float, cull: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """`ops.shade_baked`: color (H, W, 3), alpha and depth (H, W).
 
     Args:
         factors: (P,) the weights times the maps' scales, filled with 0.
-        points, axes: (V, 3) and (R, 3) of shading, or both None.
+        points, axes: (V, 3) and (R, 3) of shading, or None.
+        cover: (V, 4) or None; with points only.
+        covered: cosines from where it begins to where it shows alone.
     Raises:
         ValueError: faces point outside the vertices.
     """
@@ -33,14 +36,16 @@ def draw(
     vertices, uvs, factors = vertices.contiguous(), uvs.contiguous(), factors.contiguous()
     points = None if points is None else points.float().contiguous()
     axes = None if axes is None else axes.float().contiguous()
+    cover = None if cover is None else cover.float().contiguous()
     background = background.contiguous()
     rgb, alpha, depth = torch.empty(height, width, 3), torch.empty(height, width), torch.empty(height, width)
     args = BakedArgs(
         address(vertices), address(points), address(uvs), address(maps.base), address(factors), address(maps.light),
-        address(axes), address(background), address(mesh.faces), address(mesh.twins), address(mesh.starts),
-        address(mesh.around), address(uv_faces), address(maps.texels), address(rgb), address(alpha), address(depth),
+        address(axes), address(background), address(cover), address(mesh.faces), address(mesh.twins),
+        address(mesh.starts), address(mesh.around), address(uv_faces), address(maps.texels), address(rgb),
+        address(alpha), address(depth),
         mesh.vertex_count, len(mesh.faces), height, width, len(maps.base), len(maps.texels), len(maps.scales),
-        len(maps.light), 0 if axes is None else len(axes), near, cull, mesh.oriented,
+        len(maps.light), 0 if axes is None else len(axes), near, covered, cull, mesh.oriented,
     )  # fmt: skip
     handle().ha_draw_baked(ctypes.byref(args))
     return rgb, alpha, depth

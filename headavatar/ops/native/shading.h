@@ -10,12 +10,13 @@ namespace ha {
 
 // The arguments of ha_draw_baked; ops/native/baked.py says what they are.
 struct BakedArgs {
-  const float *vertices, *points, *uvs, *base, *factors, *light, *axes, *background;
+  const float *vertices, *points, *uvs, *base, *factors, *light, *axes, *background, *cover;
   const int32_t *faces, *twins, *starts, *around, *uv_faces;
   const int16_t* texels;
   float *rgb, *alpha, *depth;
   i64 vertex_count, face_count, height, width, side, coarse_side, maps, light_side, lights;
   double near;
+  float covered;
   int32_t cull, oriented;
 };
 

@@ -75,10 +75,11 @@ class PoseArgs(ctypes.Structure):
 class BakedArgs(ctypes.Structure):
     _fields_ = (
         ("vertices", _P), ("points", _P), ("uvs", _P), ("base", _P), ("factors", _P), ("light", _P), ("axes", _P),
-        ("background", _P), ("faces", _P), ("twins", _P), ("starts", _P), ("around", _P), ("uv_faces", _P),
-        ("texels", _P), ("rgb", _P), ("alpha", _P), ("depth", _P), ("vertex_count", _L), ("face_count", _L),
-        ("height", _L), ("width", _L), ("side", _L), ("coarse_side", _L), ("maps", _L), ("light_side", _L),
-        ("lights", _L), ("near", ctypes.c_double), ("cull", _I), ("oriented", _I),
+        ("background", _P), ("cover", _P), ("faces", _P), ("twins", _P), ("starts", _P), ("around", _P),
+        ("uv_faces", _P), ("texels", _P), ("rgb", _P), ("alpha", _P), ("depth", _P), ("vertex_count", _L),
+        ("face_count", _L), ("height", _L), ("width", _L), ("side", _L), ("coarse_side", _L), ("maps", _L),
+        ("light_side", _L), ("lights", _L), ("near", ctypes.c_double), ("covered", ctypes.c_float), ("cull", _I),
+        ("oriented", _I),
     )  # fmt: skip
 
 

@@ -1,0 +1,141 @@
+"""Colors for what no training picture showed face on: spread over the surface from what was seen.
+
+The rim of hair is soft, so where training saw a surface at a grazing angle only, its texture holds thin hair over a
+white background. Turned to the front it would be a white band, and the back of the head, never seen, gray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+from ... import ops
+from ...ops.baked import COVERED
+from ...scene import Array
+from .drawing import Layout
+from .stack import Stack
+from .texture import Places, Texture
+
+KNOWN = (0.45, 0.6)
+"""How face on training must have seen a vertex for its color to be believed a little, and fully."""
+SOLID = (0.85, 0.97)
+"""The same of opacity."""
+MORE = 0.1
+"""How much more face on than in training a vertex is seen before its color gives way."""
+NEVER = 9.0
+FAITH = 10.0
+"""How strongly a believed vertex holds its own color, over a neighbor's pull."""
+KIND = 0.02
+"""Pull to the mean color of what is believed of the same region behind: hair for the scalp, skin for the neck."""
+LEAST = 1e-6
+"""Pull to the mean color, which surfaces without a believed vertex take."""
+
+
+@dataclass(frozen=True)
+class Cover:
+    """What lies over the texture where a surface is seen more face on than the texture knows it.
+
+    Attributes:
+        colors: (V, 3) RGB in [0, 1].
+        begins: (V,) cosine between normal and view from which on it shows, fully `ops.baked.COVERED` above that.
+    """
+
+    colors: Tensor
+    begins: Tensor
+
+    @property
+    def packed(self) -> Tensor:
+        """(V, 4) as `ops.shade_baked` takes it."""
+        return torch.cat([self.colors, self.begins[:, None]], 1).contiguous()
+
+    def shares(self, facing: Tensor) -> Tensor:
+        """(B, V) how much of it shows of vertices seen at these cosines (B, V)."""
+        return ((facing - self.begins) / COVERED).clamp(0, 1)
+
+
+@torch.no_grad()
+def cover_of(layout: Layout, look: Texture | Stack, prepared: Any, normals: Tensor, facing: Tensor) -> Cover:
+    """The cover of a fitted head.
+
+    Args:
+        layout: of the head.
+        look: what gives colors.
+        prepared: what its `prepare` gave of a usual frame.
+        normals: (V, 3) unit, camera space, of that frame.
+        facing: (V,) of `Views`.
+    """
+    known = _rise(facing, KNOWN)
+    colors = _at_vertices(layout, look, prepared, normals)
+    trust = known * _rise(colors[:, 3], SOLID)
+    regions = [region.cpu().numpy() for region in layout.behind]
+    spread = _spread(
+        colors[:, :3].double().cpu().numpy(), trust.double().cpu().numpy(), _edges(layout), regions
+    )  # fmt: skip
+    begins = facing + MORE + known
+    begins[layout.inner] = NEVER
+    return Cover(torch.from_numpy(spread).to(colors).clamp(0, 1), begins)
+
+
+def laid_over(picture: Tensor, layout: Layout, cover: Cover, fragments: ops.Fragments) -> Tensor:
+    """A texture of colors alone as it looks seen face on everywhere.
+
+    Args:
+        picture: (S, S, 3) colors in the UV layout.
+        layout: of the head.
+        cover: of the head.
+        fragments: (S, S) the faces in the UV layout.
+    """
+    shares = cover.shares(torch.ones_like(cover.begins)[None])[0, :, None]
+    there = ops.interpolate(torch.cat([cover.colors, shares], 1), layout.faces, fragments)
+    share = torch.where(fragments.mask, there[..., 3], 0.0)[..., None]
+    return picture * (1 - share) + there[..., :3] * share
+
+
+def _rise(values: Tensor, ends: tuple[float, float]) -> Tensor:
+    return ((values - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
+
+
+def _at_vertices(layout: Layout, look: Texture | Stack, prepared: Any, normals: Tensor) -> Tensor:
+    """(V, 4) the texture's color and opacity at vertices; where it has a seam, the mean of both sides."""
+    vertices, corners = layout.faces.reshape(-1), layout.uv_faces.reshape(-1)
+    places = Places(
+        layout.uvs[corners], layout.coordinates[vertices], normals[vertices], layout.in_mouth.repeat_interleave(3)
+    )  # fmt: skip
+    found = look.colors([places], prepared)[0]
+    found = torch.cat([found, torch.ones_like(found[:, :1])], 1)[:, :4].clamp(0, 1)
+    total = found.new_zeros(len(layout.coordinates), 4).index_add(0, vertices, found)
+    uses = torch.bincount(vertices, minlength=len(total)).clamp_min(1)
+    return total / uses[:, None]
+
+
+def _edges(layout: Layout) -> sparse.csr_matrix:
+    """(V, V) lengths of the mesh's edges."""
+    faces, places = layout.faces.cpu().numpy(), layout.coordinates.cpu().numpy().astype(np.float64)
+    pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    pairs = np.unique(np.sort(pairs, 1), axis=0)
+    lengths = np.maximum(np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1), 1e-6)
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    return sparse.csr_matrix((np.tile(lengths, 2), (both[:, 0], both[:, 1])), shape=(len(places),) * 2)
+
+
+def _spread(colors: Array, trust: Array, edges: sparse.csr_matrix, regions: list[Array]) -> Array:
+    """(V, 3) the smoothest colors over the mesh that hold to the trusted ones, unseen ones near their region's."""
+    tug = edges.copy()
+    tug.data = edges.data.mean() / edges.data
+    held = FAITH * trust
+    wanted, holds = held[:, None] * colors, held + LEAST
+    wanted += LEAST * (trust[:, None] * colors).sum(0) / max(trust.sum(), 1e-9)
+    for region in regions:
+        known = (region * trust).sum()
+        if known > 0:
+            share = KIND * region * (1 - trust)
+            wanted += np.outer(share, (trust * region) @ colors / known)
+            holds = holds + share
+    system = sparse.diags(np.asarray(tug.sum(1))[:, 0] + holds) - tug
+    return np.asarray(splu(system.tocsc()).solve(wanted))

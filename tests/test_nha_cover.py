@@ -1,0 +1,113 @@
+"""Where training never saw the head face on, turned views and exported textures continue what it did see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from headavatar import ops
+from headavatar.head import load
+from headavatar.head.normals import vertex_normals
+from headavatar.methods.neural_head_avatar.cover import cover_of
+from headavatar.methods.neural_head_avatar.drawing import Layout, paint
+from headavatar.methods.neural_head_avatar.geometry import project
+from headavatar.methods.neural_head_avatar.stack import Stack
+from headavatar.methods.neural_head_avatar.unwrapped import Texels, unwrapped
+from headavatar.methods.neural_head_avatar.views import Views
+from headavatar.scene import WORLD_TO_CAMERA, Camera
+
+SIDE = 128
+CAMERA = Camera(np.array([[260.0, 0, 48], [0, 260.0, 48], [0, 0, 1]]), 96, 96, WORLD_TO_CAMERA)
+
+
+@pytest.fixture(scope="module")
+def layout() -> Layout:
+    head = load()
+    return Layout(head, head.template)
+
+
+def turned(degrees: float) -> torch.Tensor:
+    """(1, V, 3) the head before the camera."""
+    angle = np.radians(degrees)
+    turn = [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
+    return (load().template @ torch.tensor(turn, dtype=torch.float32).T + torch.tensor([0, 0, -0.7]))[None]
+
+
+def prepared(stack: Stack) -> torch.Tensor:
+    told = torch.zeros(1, len(stack.tables))
+    told[0, 0] = 1
+    return stack.prepare(told)
+
+
+def normals(layout: Layout) -> torch.Tensor:
+    return vertex_normals(turned(0), layout.faces)[0] @ torch.from_numpy(WORLD_TO_CAMERA[:3, :3]).float().T
+
+
+def seen_from_the_front(layout: Layout) -> torch.Tensor:
+    views = Views(len(layout.coordinates), "cpu")
+    for degrees in (-5, 0, 5):
+        views.add(layout.see(turned(degrees), project(turned(degrees), CAMERA), CAMERA))
+    return views.facing()
+
+
+def test_the_face_is_seen_face_on_the_temples_aside_and_the_back_not_at_all(layout: Layout) -> None:
+    facing, head = seen_from_the_front(layout), load()
+    nose = head.landmark_faces[4]
+    ears, back = head.regions["ears"], head.template[:, 2] < head.template[head.regions["ears"], 2].min() - 0.03
+    assert facing[head.faces[nose]].min() > 0.7
+    assert facing[back].max() == 0
+    assert 0 < facing[ears].mean() < 0.5
+
+
+def test_a_white_rim_and_the_gray_back_take_the_hairs_color_and_the_face_keeps_its_own(
+    layout: Layout, rng: np.random.Generator
+) -> None:
+    facing = seen_from_the_front(layout)
+    stack, color = Stack.fresh(3, SIDE), torch.from_numpy(rng.uniform(0.1, 0.6, 3)).float()
+    base = stack.tables[0].view(SIDE, SIDE, 4)
+    base[..., :3] = color
+    texels = Texels(layout, SIDE)
+    rows, columns = (torch.from_numpy(index) for index in texels.nearest())
+    at = torch.zeros(SIDE, SIDE)
+    at[texels.where] = ops.interpolate(facing[:, None], layout.faces, texels.seen)[texels.where][:, 0]
+    base[at[rows, columns] < 0.4] = torch.tensor([1.0, 1.0, 1.0, 0.2])  # thin hair over white
+    cover = cover_of(layout, stack, prepared(stack), normals(layout), facing)
+    picture = unwrapped(layout, stack, prepared(stack), normals(layout), SIDE, cover).astype(np.float64) / 255
+    outer = ~layout.inner[layout.faces].any(1)
+    where = torch.where(texels.where, outer[texels.seen.face_index.long()], False).numpy()
+    bare = unwrapped(layout, stack, prepared(stack), normals(layout), SIDE).astype(np.float64) / 255
+    off, before = (np.quantile(np.abs(p - color.numpy()).max(-1)[where], 0.95) for p in (picture, bare))
+    assert off < 0.1 < 0.3 < before
+    for degrees in (-40, 40):
+        world = turned(degrees)
+        seen = layout.see(world, project(world, CAMERA), CAMERA)
+        rgb, alpha = (part[0] for part in paint(layout, stack, seen, prepared(stack), torch.ones(3), cover))
+        bare, _ = (part[0] for part in paint(layout, stack, seen, prepared(stack), torch.ones(3)))
+        # away from the outline, where the surface is seen face on
+        central = seen.fragments.mask[0] & (seen.normals[0, ..., 2] < -0.75)
+        central &= outer[seen.fragments.face_index[0].long()]
+        off, before = (float((p - color).abs().amax(-1)[central].mean()) for p in (rgb, bare))
+        print(degrees, off, before)
+        assert off < 0.05 and off < before / 4 and float(alpha[central].mean()) > 0.95
+
+
+def test_what_training_saw_face_on_is_not_changed(layout: Layout, rng: np.random.Generator) -> None:
+    stack = Stack.fresh(1, SIDE)
+    stack.tables[0] = torch.from_numpy(rng.uniform(0, 1, SIDE * SIDE * 4)).float()
+    facing = torch.full((len(layout.coordinates),), 0.95)
+    cover = cover_of(layout, stack, prepared(stack), normals(layout), facing)
+    one, other = (
+        unwrapped(layout, stack, prepared(stack), normals(layout), SIDE, over) for over in (cover, None)
+    )  # fmt: skip
+    assert np.array_equal(one, other)
+
+
+def test_views_go_on_where_they_were_left(layout: Layout) -> None:
+    seen = layout.see(turned(0), project(turned(0), CAMERA), CAMERA)
+    views, again = (Views(len(layout.coordinates), "cpu") for _ in range(2))
+    views.add(seen)
+    again.load_state({name: value.clone() for name, value in views.state().items()})
+    for each in (views, again):
+        each.add(layout.see(turned(20), project(turned(20), CAMERA), CAMERA))
+    assert torch.equal(views.facing(), again.facing()) and float(views.facing().max()) > 0.9
