@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def build(root: Path = ROOT) -> Path:
         raise EnvironmentFault("cmake was not found", fix="run `pip install cmake ninja`")
     with tempfile.TemporaryDirectory() as scratch:
         _run([cmake, "-S", str(root), "-B", scratch, "-DCMAKE_BUILD_TYPE=Release"])
-        _run([cmake, "--build", scratch, "--parallel"])
+        _run([cmake, "--build", scratch, "--parallel", str(os.cpu_count() or 1)])
         _run([cmake, "--install", scratch, "--prefix", str(root)])
     if not any(folder.glob("libheadavatar_ops_*")):
         raise EnvironmentFault(
