@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from headavatar import ops
 from headavatar.head.model import HeadModel
-from headavatar.head.rotations import axis_angle_to_matrix
-from headavatar.scene import Camera
+from headavatar.head.rotations import axis_angle_to_matrix_np
+from headavatar.scene import Array, Camera, HeadParams
 
 ORDER = (1, 2, 3, 0)
 """Of `JOINTS`, in which they turn: jaw, eyeballs, neck."""
@@ -25,39 +26,45 @@ class FoldedHead:
     """
 
     def __init__(self, head: HeadModel, identity: Tensor, rest: Tensor, axes: Tensor) -> None:
-        self._head = head
         self._pivots = head.joint_positions(identity)[list(ORDER)].contiguous()
         # the skull is head space: what turns about the neck is the rest, the other way
         weights = torch.cat([1 - head.weights[:, :1], head.weights[:, 1:]], 1)
         bases = torch.cat([head.expression_basis, axes.to(head.expression_basis)])
         self._shape = ops.pack_shape(rest, bases, weights[:, list(ORDER)])
+        units = torch.eye(len(head.expression_basis)).to(identity)
+        jaw = head.jaw_turn(units)
+        turns = torch.cat([head.gaze(units), torch.zeros_like(head.gaze(units)[:, :3]) if jaw is None else jaw], 1)
+        self._turns = turns.cpu().numpy()
+        """(E, 9) how a unit of each expression turns the eyeballs and the jaw."""
 
     @torch.no_grad()
     def before(
-        self, camera: Camera, expression: Tensor, rotation: Tensor, translation: Tensor, neck: Tensor, jaw: Tensor,
-        eyes: Tensor, along: Tensor, offset: Tensor | None = None,
+        self, camera: Camera, params: HeadParams, along: Array, offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The vertices of one frame as a camera sees them.
 
         Args:
             camera: any.
-            expression: (1, E) coefficients.
-            rotation, translation: (1, 3) head to world, axis-angle in radians and meters.
-            neck, jaw, eyes: (1, 3), (1, 3) and (1, 6) axis-angle, radians, as of `HeadModel.vertices`.
+            params: of one frame; its identity is not used.
             along: (A,) units of the axes.
             offset: (V, 3) added before joints turn, meters.
         Returns:
             (V, 3) camera space, meters; (V, 3) x and y in pixels, depth along the camera's z in meters.
         """
-        gaze, turn = self._head.gaze(expression), self._head.jaw_turn(expression)
-        parts = [gaze, eyes, jaw, neck, rotation, *([] if turn is None else [turn])]
-        matrices = axis_angle_to_matrix(torch.cat(parts, 1).view(-1, 3))
-        turned = matrices[4] if turn is None else matrices[4] @ matrices[7]
-        turns = torch.stack([turned, matrices[2] @ matrices[0], matrices[3] @ matrices[1], matrices[5].T])
-        view = torch.from_numpy(camera.world_to_camera).to(matrices)
-        place = view[:3, :3] @ translation[0] + view[:3, 3]
-        to_camera = torch.cat([view[:3, :3] @ matrices[6], place[:, None]], 1)
-        return ops.pose_shape(
-            self._shape, torch.cat([expression[0], along]), turns, self._pivots, to_camera,
-            torch.from_numpy(camera.K[:2]).to(matrices), offset,
+        # A few numbers, for which torch's calls take longer than the vertices do.
+        expression = params.expression[0]
+        parts = [expression @ self._turns, params.eyes[0], params.jaw[0], params.neck[0], params.rotation[0]]
+        gaze_left, gaze_right, opened, left, right, jaw, neck, turn = axis_angle_to_matrix_np(
+            np.concatenate(parts).reshape(-1, 3)
+        )
+        view = np.asarray(camera.world_to_camera, np.float64)
+        place = view[:3, :3] @ params.translation[0] + view[:3, 3]
+        given = (
+            np.concatenate([expression, along]), np.stack([jaw @ opened, left @ gaze_left, right @ gaze_right, neck.T]),
+            np.concatenate([view[:3, :3] @ turn, place[:, None]], 1), camera.K[:2],
         )  # fmt: skip
+        device = self._pivots.device
+        coefficients, turns, to_camera, projection = (
+            torch.from_numpy(values.astype(np.float32)).to(device) for values in given
+        )
+        return ops.pose_shape(self._shape, coefficients, turns, self._pivots, to_camera, projection, offset)

@@ -9,6 +9,9 @@ from headavatar.scene import Array
 
 _SMALL = 1e-4
 """Below this angle, radians, series take the place of quotients that lose their digits."""
+_EYE = np.eye(3)
+_CROSS = np.array([[0.0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]])
+"""(3, 9) from a vector to the matrix whose product with another one is their cross product."""
 
 
 def axis_angle_to_matrix(vector: torch.Tensor) -> torch.Tensor:
@@ -83,7 +86,16 @@ def matrix_to_axis_angle(matrix: torch.Tensor) -> torch.Tensor:
 
 def axis_angle_to_matrix_np(vector: Array) -> Array:
     """Numpy twin of `axis_angle_to_matrix`: (..., 3) to (..., 3, 3) float64."""
-    return axis_angle_to_matrix(torch.from_numpy(np.array(vector, np.float64))).numpy()
+    vector = np.asarray(vector, np.float64)
+    squared = (vector * vector).sum(-1)
+    angle = np.maximum(np.sqrt(squared), 1e-20)
+    first, half = np.sin(angle) / angle, np.sin(angle / 2) / angle
+    second = 2 * half * half
+    cross = (vector @ _CROSS).reshape(*vector.shape, 3)
+    outer = vector[..., :, None] * vector[..., None, :]
+    turned: Array = first[..., None, None] * cross + second[..., None, None] * outer  # K² = v vᵀ - a² I
+    turned += (1 - second * squared)[..., None, None] * _EYE
+    return turned
 
 
 def matrix_to_axis_angle_np(matrix: Array) -> Array:

@@ -100,9 +100,9 @@ class NeuralHeadAvatar:
         if len(params) != 1:
             raise ValueError(f"render takes the parameters of one frame, not of {len(params)}")
         device = self.geometry.rest.device
+        if self._shader is not None and self.teller.coefficients is not None:
+            return self._shader.draw(params, self.teller.coefficients.coefficients(params)[0], camera, background)
         poses = Poses.of(params, device)
-        if self._shader is not None:
-            return self._shader.draw(poses, self._told(params), camera, torch.tensor(background, device=device))
         world = self.geometry.posed(poses)
         seen = self.layout.see(world, project(world, camera), camera)
         rgb, alpha = paint(

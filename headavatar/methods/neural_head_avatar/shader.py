@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ... import ops
 from ...head.folded import FoldedHead
-from ...scene import Camera, RenderOutput
+from ...scene import Array, Camera, HeadParams, RenderOutput
 from .cover import Cover
 from .drawing import Layout
 from .geometry import Geometry, Poses
@@ -41,22 +41,27 @@ class Shader:
         self._maps = ops.pack_maps(*stack.maps(), light)
         self._faces, self._uv_faces = layout.faces.int().contiguous(), layout.uv_faces.int().contiguous()
         self._view_axes = torch.eye(3, device=device)
+        self._low, high = geometry.pose_range.cpu().numpy()
+        self._span = np.maximum(high - self._low, 1e-6)
 
     @torch.no_grad()
-    def draw(self, poses: Poses, told: Tensor, camera: Camera, background: Tensor) -> RenderOutput:
+    def draw(
+        self, params: HeadParams, told: Array, camera: Camera, background: tuple[float, float, float]
+    ) -> RenderOutput:
         """One picture.
 
         Args:
-            poses: of one frame.
-            told: (1, K) the stack's coefficients.
+            params: of one frame; its identity is not used.
+            told: (K,) the stack's coefficients.
             camera: any.
-            background: (3,) RGB in [0, 1].
+            background: RGB in [0, 1].
         """
-        points, pixels = self._before(camera, poses)
+        points, pixels = self._before(camera, params)
+        device = points.device
         drawn = ops.shade_baked(
-            pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, told[0, 1:], camera.height,
-            camera.width, points=points, axes=self._view_axes, background=background,
-            cover=self._cover,
+            pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, torch.from_numpy(told[1:]).to(device),
+            camera.height, camera.width, points=points, axes=self._view_axes, cover=self._cover,
+            background=torch.tensor(background, device=device),
         )  # fmt: skip
 
         def normals() -> object:
@@ -68,12 +73,14 @@ class Shader:
             normals,  # type: ignore[arg-type]
         )  # fmt: skip
 
-    def _before(self, camera: Camera, poses: Poses) -> tuple[Tensor, Tensor]:
+    def _before(self, camera: Camera, params: HeadParams) -> tuple[Tensor, Tensor]:
         """(V, 3) in camera space, meters, and (V, 3) in pixels with depth."""
-        offset, along = None, torch.cat([poses.neck, self._geometry.shares(poses)], 1)[0]
-        if not self._linear:
-            offset, along = self._geometry.offset(poses)[0], along[:0]
-        return self._head.before(
-            camera, poses.expression, poses.rotation, poses.translation, poses.neck, poses.jaw, poses.eyes, along,
-            offset,
-        )  # fmt: skip
+        if self._linear:
+            return self._head.before(camera, params, np.concatenate([params.neck[0], self._shares(params)]))
+        offset = self._geometry.offset(Poses.of(params, self._view_axes.device))[0]
+        return self._head.before(camera, params, np.zeros(0, np.float32), offset)
+
+    def _shares(self, params: HeadParams) -> Array:
+        """(6,) `Geometry.shares` of one frame."""
+        pose = np.concatenate([params.rotation[0], params.translation[0]])
+        return np.minimum(np.maximum(2 * (pose - self._low) / self._span - 1, -1), 1)

@@ -1,42 +1,29 @@
 // A baked head drawn in one call: faces sorted into bands, rasterized, shaded where they are seen, outlines blended.
 // Compiled without contraction, so that pixels see the faces, and outlines the edges, that ha_rasterize and
 // ha_find_silhouettes find.
-#include <memory>
 #include <vector>
 
-#include "raster.h"
+#include "seen.h"
 #include "shading.h"
 #include "silhouettes.h"
 
 namespace {
 
 using ha::BakedArgs;
+using ha::Band;
 using ha::Box;
+using ha::Buffer;
 using ha::ceil_div;
 using ha::i64;
 using ha::kBand;
+using ha::kWide;
+using ha::vd4;
+using ha::vf4;
+using ha::vi4;
+using ha::Zeros;
 constexpr i64 kChunks = 64;  // of faces: a list's order depends on the mesh only, not on the threads
 constexpr double kMargin = 0.01;  // pixels by which a crossing may be misjudged
-constexpr i64 kWide = 4;          // pixels looked at together
 constexpr i64 kTile = 4;          // texels along an edge of what is blended together
-
-typedef double vd __attribute__((vector_size(kWide * 8)));
-typedef int64_t vl __attribute__((vector_size(kWide * 8)));
-constexpr vd kCenters = {0.5, 1.5, 2.5, 3.5};
-
-template <class T>
-struct Buffer {  // not filled
-  std::unique_ptr<T[]> data;
-  explicit Buffer(i64 size) : data(new T[size]) {}
-  T* operator+(i64 n) const { return data.get() + n; }
-  T& operator[](i64 n) const { return data[n]; }
-  operator T*() const { return data.get(); }
-};
-
-template <class T>
-struct Zeros : Buffer<T> {
-  explicit Zeros(i64 size) : Buffer<T>(size) { std::memset(this->data.get(), 0, size * sizeof(T)); }
-};
 
 // What a pixel takes of a neighbor.
 struct Blend {
@@ -47,82 +34,77 @@ struct Blend {
 // `value` in [0, limit); what is not a number goes to 0.
 inline i64 held(double value, i64 limit) { return i64(std::min(std::max(0.0, value), double(limit - 1))); }
 
+// Faces of a chunk, band by band; of each band those seen from outside, and the others.
+struct Lists {
+  std::vector<i64> starts;
+  std::vector<int32_t> faces;
+};
+
 struct Picture {
   const BakedArgs& args;
   const i64 bands;
+  const vd4 low, high;    // what boxes are held to
   Buffer<Box> boxes;
   Buffer<int8_t> facing;  // -1 and 1: which way the corners run; 0 where that is a matter of rounding
-  Buffer<i64> counts;     // (kChunks, 2 bands): of every band the faces seen from outside, and the others
-  Buffer<i64> starts;     // (2 bands + 1,)
-  std::vector<int32_t> lists;
+  std::vector<Lists> lists;
   Buffer<int32_t> image;
-  Buffer<float> bary, normals, blended, over;  // over: share of the cover at vertices
+  ha::Shares shares;
+  Buffer<float> u, v;  // with rows as those of `shares`
+  Buffer<float> normals, blended;  // normals (V, 4): the fourth is the share of the cover
   const ha::Refined refined;
   const i64 tiles;                         // along an edge of the coarse maps
   Zeros<uint8_t> needed, touched, marked;  // vertices, tiles, pairs of pixels
   std::vector<std::vector<Blend>> blends;
 
   explicit Picture(const BakedArgs& a)
-      : args(a), bands(ceil_div(a.height, kBand)), boxes(a.face_count), facing(a.face_count),
-        counts(kChunks * 2 * bands), starts(2 * bands + 1), image(a.height * a.width), bary(3 * a.height * a.width),
-        normals(3 * a.vertex_count), blended(4 * a.coarse_side * a.coarse_side), over(a.vertex_count), refined(a.side, a.coarse_side),
+      : args(a), bands(ceil_div(a.height, kBand)), low{0, 0, 1.0 - double(a.width), 1.0 - double(a.height)},
+        high{double(a.width), double(a.height), 1, 1}, boxes(a.face_count), facing(a.face_count), lists(kChunks),
+        image(a.height * a.width), shares(a.height, a.width), u(a.height * shares.stride), v(a.height * shares.stride),
+        normals(4 * a.vertex_count),
+        blended(4 * a.coarse_side * a.coarse_side), refined(a.side, a.coarse_side),
         tiles(ceil_div(a.coarse_side, kTile)), needed(a.vertex_count), touched(tiles * tiles),
         marked(2 * a.height * a.width), blends(bands) {}
 
   i64 chunk(i64 n) const { return n * args.face_count / kChunks; }
   const float* corner(i64 face, int k) const { return args.vertices + 3 * i64(args.faces[3 * face + k]); }
 
-  // Whether a face needs no cutting: it lies beyond the near plane, and its coordinates are numbers.
-  bool plain(const float* a, const float* b, const float* c) const {
-    return std::min(a[2], std::min(b[2], c[2])) > args.near && std::isfinite((a[0] + b[0] + c[0]) + (a[1] + b[1] + c[1]));
+  // The box of a face that needs no cutting, as ha::bounds finds it.
+  Box bounds(vf4 least, vf4 most) const {
+    const vd4 t = __builtin_convertvector((vf4{least[0], least[1], -most[0], -most[1]}), vd4) - vd4{0.5, 0.5, -0.5, -0.5};
+    const vd4 above = t > low ? t : low, within = above < high ? above : high;
+    const vi4 whole = __builtin_convertvector(within, vi4);
+    const vi4 up = whole - __builtin_convertvector(__builtin_convertvector(whole, vd4) < within, vi4);
+    return {up[0], -up[2], up[1], -up[3]};
   }
 
-  Box bounds(const float* a, const float* b, const float* c) const {
-    const auto low = [&](int d) { return double(std::min(a[d], std::min(b[d], c[d]))); };
-    const auto high = [&](int d) { return double(std::max(a[d], std::max(b[d], c[d]))); };
-    return {ha::first_pixel(low(0), int(args.width)), ha::last_pixel(high(0), int(args.width)),
-            ha::first_pixel(low(1), int(args.height)), ha::last_pixel(high(1), int(args.height))};
-  }
-
-  // Boxes, facing and counts of a chunk of faces.
+  // Boxes, facing and lists of a chunk of faces.
   void sort(i64 n) {
-    i64* count = counts + n * 2 * bands;
-    std::fill(count, count + 2 * bands, 0);
+    Lists& list = lists[n];
+    list.starts.assign(2 * bands + 2, 0);
+    i64* count = list.starts.data() + 2;
     for (i64 f = chunk(n); f < chunk(n + 1); ++f) {
-      const float *a = corner(f, 0), *b = corner(f, 1), *c = corner(f, 2);
+      const vf4 a = ha::three(corner(f, 0)), b = ha::three(corner(f, 1)), c = ha::three(corner(f, 2));
       const double left = (double(b[0]) - a[0]) * (double(c[1]) - a[1]);
       const double right = (double(b[1]) - a[1]) * (double(c[0]) - a[0]);
       const double doubt = 1e-9 * (std::fabs(left) + std::fabs(right));
       facing[f] = int8_t((left - right > doubt) - (left - right < -doubt));
-      const Box box = boxes[f] = plain(a, b, c) ? bounds(a, b, c)
-                                                : ha::bounds(args.vertices, args.faces + 3 * f, int(args.height),
-                                                             int(args.width), args.near, args.cull != 0);
+      const vf4 ab = a < b ? a : b, least = ab < c ? ab : c, over = a > b ? a : b, most = over > c ? over : c;
+      // A face that lies beyond the near plane and whose coordinates are numbers needs no cutting.
+      const vf4 sum = (a + b) + c;
+      const bool plain = least[2] > args.near && std::isfinite(sum[0] + sum[1]) && std::isfinite(sum[2]);
+      const Box box = boxes[f] = plain ? bounds(least, most)
+                                       : ha::bounds(args.vertices, args.faces + 3 * f, int(args.height),
+                                                    int(args.width), args.near, args.cull != 0);
       if (box.x0 > box.x1 || box.y0 > box.y1) continue;
       for (int k = box.y0 / kBand; k <= box.y1 / kBand; ++k) ++count[2 * k + (facing[f] > 0)];
     }
-  }
-
-  // Counts become places in the lists.
-  void place() {
-    i64 total = 0;
-    for (i64 key = 0; key < 2 * bands; ++key) {
-      starts[key] = total;
-      for (i64 n = 0; n < kChunks; ++n) {
-        const i64 count = counts[n * 2 * bands + key];
-        counts[n * 2 * bands + key] = total;
-        total += count;
-      }
-    }
-    starts[2 * bands] = total;
-    lists.resize(total);
-  }
-
-  void list(i64 n) {
-    i64* next = counts + n * 2 * bands;
+    for (i64 key = 0; key < 2 * bands; ++key) count[key] += count[key - 1];
+    list.faces.resize(count[2 * bands - 1]);
+    i64* next = list.starts.data() + 1;
     for (i64 f = chunk(n); f < chunk(n + 1); ++f) {
       const Box& box = boxes[f];
       if (box.x0 > box.x1 || box.y0 > box.y1) continue;
-      for (int k = box.y0 / kBand; k <= box.y1 / kBand; ++k) lists[next[2 * k + (facing[f] > 0)]++] = int32_t(f);
+      for (int k = box.y0 / kBand; k <= box.y1 / kBand; ++k) list.faces[next[2 * k + (facing[f] > 0)]++] = int32_t(f);
     }
   }
 
@@ -132,12 +114,13 @@ struct Picture {
     for (i64 f = chunk(n); f < chunk(n + 1); ++f)
       for (int k = 0; k < 3; ++k) {
         const i64 edge = 3 * f + k, twin = args.twins[edge];
-        if (twin != ha::kBoundary) {
-          if (twin < edge) continue;  // the twin's turn, or an edge of many faces
+        if (twin >= 0) {
           const int turned = facing[f] * facing[twin / 3];
-          if (turned > 0 && (args.oriented || along(edge, twin))) continue;
+          if (turned > 0 && args.oriented) continue;  // most are
+          if (twin < edge) continue;                  // the twin's turn
+          if (turned > 0 && along(edge, twin)) continue;
           if (turned < 0 && !args.oriented && !along(edge, twin)) continue;
-        }
+        } else if (twin != ha::kBoundary) continue;  // an edge of many faces
         cross(corner(f, (k + 1) % 3), corner(f, (k + 2) % 3));
       }
   }
@@ -175,67 +158,51 @@ struct Picture {
     *mark = 1;
   }
 
-  static vd at(const ha::Triangle& t, int k, vd px, double py) { return t.edge[k][0] * px + t.edge[k][1] * py + t.edge[k][2]; }
-
-  // A pixel that a face may cover, whose nearest surface yet is at depth `known`.
-  void keep(const ha::Triangle& t, int32_t f, i64 y, i64 x, double e0, double e1, double e2, double& known) {
-    if (!(ha::covers(t.edge[0], e0) && ha::covers(t.edge[1], e1) && ha::covers(t.edge[2], e2))) return;
-    const double h0 = e0 * t.scale[0], h1 = e1 * t.scale[1], h2 = e2 * t.scale[2];
-    const double total = (h0 + h1) + h2, z = t.det / total;
-    const i64 at = y * args.width + x;
-    // Those seen from outside come first, but of faces at equal depth the first one of the mesh wins.
-    if (!(z > args.near) || !(z < known || (z == known && f < image[at]))) return;
-    known = z;
-    image[at] = f;
-    args.depth[at] = float(z);
-    bary[3 * at] = float(h0 / total);
-    bary[3 * at + 1] = float(h1 / total);
-    bary[3 * at + 2] = float(h2 / total);
-  }
-
-  void draw(i64 band, double* nearest) {
+  void draw(i64 band, Band& to) {
     const i64 width = args.width, row0 = band * kBand, row1 = std::min(row0 + kBand, args.height);
-    std::fill(image + row0 * width, image + row1 * width, -1);
-    std::fill(args.depth + row0 * width, args.depth + row1 * width, 0.f);
-    std::fill(nearest, nearest + kBand * width, std::numeric_limits<double>::infinity());
-    for (i64 n = starts[2 * band]; n < starts[2 * band + 2]; ++n) {
-      const int32_t f = lists[n];
-      const Box& box = boxes[f];
-      const int32_t* face = args.faces + 3 * i64(f);
-      if (hidden(args.vertices, face, box, int(row0), int(row1), nearest, width)) continue;
-      ha::Triangle t;
-      if (!set_up(args.vertices, face, args.cull != 0, t)) continue;
-      for (i64 y = std::max<i64>(box.y0, row0); y <= std::min<i64>(box.y1, row1 - 1); ++y)
-        for (i64 x = box.x0; x <= box.x1; x += kWide) {
-          const double py = double(y) + 0.5;
-          const vd px = double(x) + kCenters;
-          const vd e[3] = {at(t, 0, px, py), at(t, 1, px, py), at(t, 2, px, py)};
-          const vl inside = (e[0] >= 0) & (e[1] >= 0) & (e[2] >= 0);
-          if (!((inside[0] | inside[1]) | (inside[2] | inside[3]))) continue;
-          for (i64 n = 0; n < std::min(kWide, box.x1 - x + 1); ++n)
-            if (inside[n]) keep(t, f, y, x + n, e[0][n], e[1][n], e[2][n], nearest[(y - row0) * width + x + n]);
+    to.clear();
+    for (int turned = 0; turned < 2; ++turned)
+      for (const Lists& list : lists)
+        for (i64 n = list.starts[2 * band + turned]; n < list.starts[2 * band + turned + 1]; ++n) {
+          const int32_t f = list.faces[n];
+          const vf4 a = ha::three(corner(f, 0)), b = ha::three(corner(f, 1)), c = ha::three(corner(f, 2));
+          ha::Edges edges;
+          if (to.hides(boxes[f], row0, row1, std::min(a[2], std::min(b[2], c[2])))) continue;
+          if (edges.set_up(a, b, c, args.cull != 0)) to.draw(edges, f, boxes[f], row0, row1, args.near);
         }
+    for (i64 y = row0; y < row1; ++y) {
+      const double* depth = to.depth + (y - row0) * to.stride;
+      const int32_t* faces = to.image + (y - row0) * to.stride;
+      std::copy(faces, faces + width, image + y * width);
+      for (i64 x = 0; x < width; ++x) args.depth[y * width + x] = faces[x] < 0 ? 0.f : float(depth[x]);
+      find_texels(y);
     }
-    for (i64 at = row0 * width; at < row1 * width; ++at)
-      if (image[at] >= 0) find_texels(at);
   }
 
-  // Where on the maps a pixel lies, kept where its color will be; and what it will read.
-  void find_texels(i64 at) {
-    const i64 f = image[at];
-    float u = 0, v = 0;
-    for (int k = 0; k < 3; ++k) {
-      const float* corner = args.uvs + 2 * i64(args.uv_faces[3 * f + k]);
-      u += bary[3 * at + k] * corner[0];
-      v += bary[3 * at + k] * corner[1];
-      if (args.points) store(needed + args.faces[3 * f + k]);
+  // Where on the maps the pixels of a row lie, and what they will read.
+  void find_texels(i64 y) {
+    const int32_t* seen = image + y * args.width;
+    const i64 row0 = y * shares.stride, more = refined.taps - 1;
+    i64 before[2] = {-1, -1};
+    const float* uv[3] = {};
+    for (i64 x = 0; x < args.width; ++x) {
+      const i64 f = seen[x];
+      if (f < 0) continue;
+      if (x == 0 || f != seen[x - 1])
+        for (int k = 0; k < 3; ++k) {
+          uv[k] = args.uvs + 2 * i64(args.uv_faces[3 * f + k]);
+          if (args.points) store(needed + args.faces[3 * f + k]);
+        }
+      const i64 at = row0 + x;
+      u[at] = shares.first[at] * uv[0][0] + shares.second[at] * uv[1][0] + shares.third[at] * uv[2][0];
+      v[at] = shares.first[at] * uv[0][1] + shares.second[at] * uv[1][1] + shares.third[at] * uv[2][1];
+      const ha::Spot spot(u[at], v[at], args.side);
+      const i64 row = refined.first[spot.row], column = refined.first[spot.column];
+      if (row == before[0] && column == before[1]) continue;
+      before[0] = row, before[1] = column;
+      for (i64 ty = row / kTile; ty <= (row + more) / kTile; ++ty)
+        for (i64 tx = column / kTile; tx <= (column + more) / kTile; ++tx) store(touched + ty * tiles + tx);
     }
-    args.rgb[3 * at] = u;
-    args.rgb[3 * at + 1] = v;
-    const ha::Spot spot(u, v, args.side);
-    const i64 row = refined.first[spot.row], column = refined.first[spot.column], more = refined.taps - 1;
-    for (i64 y = row / kTile; y <= (row + more) / kTile; ++y)
-      for (i64 x = column / kTile; x <= (column + more) / kTile; ++x) store(touched + y * tiles + x);
   }
 
   void blend_tile(i64 tile) {
@@ -259,45 +226,24 @@ struct Picture {
       sum[2] += u[0] * v[1] - u[1] * v[0];
     }
     const float length = std::max(std::sqrt(sum[0] * sum[0] + sum[1] * sum[1] + sum[2] * sum[2]), 1e-20f);
-    for (int d = 0; d < 3; ++d) normals[3 * vertex + d] = sum[d] / length;
-    if (args.cover) find_cover(vertex);
+    for (int d = 0; d < 3; ++d) normals[4 * vertex + d] = sum[d] / length;
+    normals[4 * vertex + 3] = args.cover ? find_cover(vertex) : 0;
   }
 
   // How far a vertex is seen more face on than its cover begins.
-  void find_cover(i64 vertex) {
-    const float *point = args.points + 3 * vertex, *normal = normals + 3 * vertex;
+  float find_cover(i64 vertex) const {
+    const float *point = args.points + 3 * vertex, *normal = normals + 4 * vertex;
     const float along = normal[0] * point[0] + normal[1] * point[1] + normal[2] * point[2];
     const float away = std::sqrt(point[0] * point[0] + point[1] * point[1] + point[2] * point[2]);
     const float facing = std::fabs(along) / std::max(away, 1e-20f);
-    over[vertex] = std::min(std::max(0.f, (facing - args.cover[4 * vertex + 3]) / args.covered), 1.f);
+    return std::min(std::max(0.f, (facing - args.cover[4 * vertex + 3]) / args.covered), 1.f);
   }
 
-  void lay_cover(i64 at) {
-    const int32_t* face = args.faces + 3 * i64(image[at]);
-    if (!(over[face[0]] > 0 || over[face[1]] > 0 || over[face[2]] > 0)) return;
-    float color[3] = {0, 0, 0}, share = 0, *rgb = args.rgb + 3 * at;
-    for (int k = 0; k < 3; ++k) {
-      share += bary[3 * at + k] * over[face[k]];
-      for (int c = 0; c < 3; ++c) color[c] += bary[3 * at + k] * args.cover[4 * i64(face[k]) + c];
-    }
-    for (int c = 0; c < 3; ++c) rgb[c] += share * (color[c] - rgb[c]);
-    args.alpha[at] += share * (1 - args.alpha[at]);
-  }
-
-  void shade(i64 at) {
-    const i64 f = image[at];
-    float* rgb = args.rgb + 3 * at;
-    if (f < 0) {
-      std::copy(args.background, args.background + 3, rgb);
-      args.alpha[at] = 0;
-      return;
-    }
-    float normal[3] = {0, 0, 0};
-    if (args.points)
-      for (int k = 0; k < 3; ++k)
-        for (int d = 0; d < 3; ++d) normal[d] += bary[3 * at + k] * normals[3 * i64(args.faces[3 * f + k]) + d];
-    ha::shade(args, refined, blended, rgb[0], rgb[1], args.points ? normal : nullptr, rgb, args.alpha + at);
-    if (args.cover) lay_cover(at);
+  void shade(i64 y) {
+    const i64 at = y * args.width, from = y * shares.stride;
+    ha::shade_row(args, refined, blended,
+                  {image + at, shares.first + from, shares.second + from, shares.third + from, u + from, v + from,
+                   args.points ? normals + 0 : nullptr, args.rgb + 3 * at, args.alpha + at});
   }
 
   void find_blends(i64 band) {
@@ -347,16 +293,11 @@ HA_API void ha_draw_baked(const BakedArgs* pointer) {
   {
 #pragma omp for schedule(dynamic, 1)
     for (i64 n = 0; n < kChunks; ++n) picture.sort(n);
-#pragma omp single
-    picture.place();
+    Band to(picture.shares);
+#pragma omp for schedule(dynamic, 1) nowait
+    for (i64 band = 0; band < picture.bands; ++band) picture.draw(band, to);
 #pragma omp for schedule(dynamic, 1)
-    for (i64 n = 0; n < kChunks; ++n) {
-      picture.list(n);
-      picture.mark(n);
-    }
-    std::vector<double> nearest(kBand * args.width);
-#pragma omp for schedule(dynamic, 1)
-    for (i64 band = 0; band < picture.bands; ++band) picture.draw(band, nearest.data());
+    for (i64 n = 0; n < kChunks; ++n) picture.mark(n);
 #pragma omp for schedule(dynamic, 16) nowait
     for (i64 tile = 0; tile < picture.tiles * picture.tiles; ++tile) picture.blend_tile(tile);
 #pragma omp for schedule(dynamic, 256)
@@ -364,8 +305,7 @@ HA_API void ha_draw_baked(const BakedArgs* pointer) {
       if (picture.needed[vertex]) picture.find_normal(vertex);
 #pragma omp for schedule(dynamic, 1)
     for (i64 band = 0; band < picture.bands; ++band) {
-      for (i64 at = band * kBand * args.width; at < std::min((band + 1) * kBand, args.height) * args.width; ++at)
-        picture.shade(at);
+      for (i64 y = band * kBand; y < std::min((band + 1) * kBand, args.height); ++y) picture.shade(y);
       picture.find_blends(band);
     }
 #pragma omp single

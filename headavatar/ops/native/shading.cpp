@@ -21,71 +21,116 @@ inline V load(const T* p) {
   return v;
 }
 
-inline float sum(vf v) { return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7])); }
+// Bilinear weights of the four texels of a spot, and of a map (side, side, stride) where they begin.
+struct Corners {
+  float weights[4];
+  i64 places[4];
 
-// Bilinear, of a map (side, side, stride).
-inline vc read(const Spot& spot, const float* map, i64 side, i64 stride) {
-  const float* t = map + (spot.row * side + spot.column) * stride;
-  const float* below = t + spot.down * side * stride;
-  const vc upper = load<vc>(t) * (1 - spot.fx) + load<vc>(t + spot.across * stride) * spot.fx;
-  const vc lower = load<vc>(below) * (1 - spot.fx) + load<vc>(below + spot.across * stride) * spot.fx;
-  return upper * (1 - spot.fy) + lower * spot.fy;
+  Corners(const Spot& spot, i64 side, i64 stride) {
+    const float left = 1 - spot.fx, above = 1 - spot.fy;
+    weights[0] = left * above, weights[1] = spot.fx * above, weights[2] = left * spot.fy, weights[3] = spot.fx * spot.fy;
+    places[0] = (spot.row * side + spot.column) * stride, places[1] = places[0] + spot.across * stride;
+    places[2] = places[0] + spot.down * side * stride, places[3] = places[2] + spot.across * stride;
+  }
+
+  vc read(const float* map) const {
+    return (load<vc>(map + places[0]) * weights[0] + load<vc>(map + places[1]) * weights[1]) +
+           (load<vc>(map + places[2]) * weights[2] + load<vc>(map + places[3]) * weights[3]);
+  }
+};
+
+// What the blended coarse maps are at a spot of the fine one.
+template <bool kWhole>
+inline vc read_coarse(const BakedArgs& args, const Refined& refined, const float* blended, const Spot& spot) {
+  const float *column = refined.weights.data() + 8 * spot.column, *row = refined.weights.data() + 8 * spot.row;
+  const vc across = load<vc>(column) * (1 - spot.fx) + load<vc>(column + 4) * spot.fx;
+  const vc down = load<vc>(row) * (1 - spot.fy) + load<vc>(row + 4) * spot.fy;
+  const i64 taps = kWhole ? kTaps : refined.taps, step = args.coarse_side * kChannels;
+  const float* texel = blended + refined.first[spot.row] * step + refined.first[spot.column] * kChannels;
+  vc total = vc{};
+  for (i64 j = 0; j < taps; ++j, texel += step) {
+    vc inner = vc{};
+    for (i64 i = 0; i < taps; ++i) inner += load<vc>(texel + i * kChannels) * across[i];
+    total += inner * down[j];
+  }
+  return total;
+}
+
+// Of what a face's corners have, (V, 4), what a pixel has.
+inline vc mix(const BakedArgs& args, const SeenRow& row, i64 x, const float* values) {
+  const int32_t* face = args.faces + 3 * i64(row.image[x]);
+  return load<vc>(values + 4 * i64(face[0])) * row.first[x] + load<vc>(values + 4 * i64(face[1])) * row.second[x] +
+         load<vc>(values + 4 * i64(face[2])) * row.third[x];
+}
+
+// What the light adds to a pixel.
+inline vc read_light(const BakedArgs& args, const SeenRow& row, i64 x, vc n) {
+  const float per = 1 / std::max(std::sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]), 1e-20f);
+  const Corners at(Spot(row.u[x], row.v[x], args.light_side), args.light_side, kChannels * args.lights);
+  vc total = vc{};
+  for (i64 r = 0; r < args.lights; ++r) {
+    const float* axis = args.axes + 3 * r;
+    total += at.read(args.light + kChannels * r) * (n[0] * axis[0] + n[1] * axis[1] + n[2] * axis[2]);
+  }
+  return total * per;
+}
+
+template <bool kWhole>
+void shade(const BakedArgs& args, const Refined& refined, const float* blended, const SeenRow& row) {
+  for (i64 x = 0; x < args.width; ++x) {
+    float* rgb = row.rgb + 3 * x;
+    if (row.image[x] < 0) {
+      std::copy(args.background, args.background + 3, rgb);
+      row.alpha[x] = 0;
+      continue;
+    }
+    const Spot spot(row.u[x], row.v[x], args.side);
+    vc color = Corners(spot, args.side, kChannels).read(args.base) + read_coarse<kWhole>(args, refined, blended, spot);
+    const vc normal = row.normals ? mix(args, row, x, row.normals) : vc{};
+    if (args.lights) color += read_light(args, row, x, normal);
+    const float opacity = std::min(std::max(0.f, color[3]), 1.f);
+    for (int c = 0; c < 3; ++c) rgb[c] = color[c] * opacity + args.background[c] * (1 - opacity);
+    row.alpha[x] = opacity;
+    if (!(normal[3] > 0)) continue;
+    const vc over = mix(args, row, x, args.cover);
+    for (int c = 0; c < 3; ++c) rgb[c] += normal[3] * (over[c] - rgb[c]);
+    row.alpha[x] += normal[3] * (1 - opacity);
+  }
 }
 
 }  // namespace
 
-Refined::Refined(i64 side, i64 coarse) : first(side), own(4 * side), next(4 * side), taps(std::min(kTaps, coarse)) {
+Refined::Refined(i64 side, i64 coarse) : first(side), weights(8 * side), taps(std::min(kTaps, coarse)) {
   const float scale = float(coarse) / float(side);
   const auto place = [&](i64 n) { return std::max(0.f, (float(n) + 0.5f) * scale - 0.5f); };
-  const auto add = [&](float* weights, i64 n, i64 from) {
+  const auto add = [&](float* some, i64 n, i64 from) {
     const i64 texel = std::min(i64(place(n)), coarse - 1);
     const float share = place(n) - float(texel);
-    weights[texel - from] += 1 - share;
-    weights[std::min(texel + 1, coarse - 1) - from] += share;
+    some[texel - from] += 1 - share;
+    some[std::min(texel + 1, coarse - 1) - from] += share;
   };
   for (i64 n = 0; n < side; ++n) {
     first[n] = int32_t(std::min(i64(place(n)), coarse - taps));
-    add(own.data() + 4 * n, n, first[n]);
-    add(next.data() + 4 * n, std::min(n + 1, side - 1), first[n]);
+    add(weights.data() + 8 * n, n, first[n]);
+    add(weights.data() + 8 * n + 4, std::min(n + 1, side - 1), first[n]);
   }
 }
 
 void blend_texel(const BakedArgs& args, const int16_t* texel, float* blended) {
-  for (int c = 0; c < kChannels; ++c, texel += args.maps) {
+  vc sums[kChannels];
+  for (vc& half : sums) {
     vf total = vf{};
     for (i64 k = 0; k < args.maps; k += kLanes)
       total += load<vf>(args.factors + k) * __builtin_convertvector(load<vs>(texel + k), vf);
-    blended[c] = sum(total);
+    half = __builtin_shufflevector(total, total, 0, 1, 2, 3) + __builtin_shufflevector(total, total, 4, 5, 6, 7);
+    texel += args.maps;
   }
+  for (int c = 0; c < kChannels; ++c) blended[c] = (sums[c][0] + sums[c][1]) + (sums[c][2] + sums[c][3]);
 }
 
-void shade(const BakedArgs& args, const Refined& refined, const float* blended, float u, float v, const float* normal,
-           float* rgb, float* alpha) {
-  const Spot spot(u, v, args.side);
-  vc color = read(spot, args.base, args.side, kChannels);
-  const vc across = load<vc>(refined.own.data() + 4 * spot.column) * (1 - spot.fx) +
-                    load<vc>(refined.next.data() + 4 * spot.column) * spot.fx;
-  const vc down = load<vc>(refined.own.data() + 4 * spot.row) * (1 - spot.fy) +
-                  load<vc>(refined.next.data() + 4 * spot.row) * spot.fy;
-  const float* row = blended + (refined.first[spot.row] * args.coarse_side + refined.first[spot.column]) * kChannels;
-  for (i64 j = 0; j < refined.taps; ++j, row += args.coarse_side * kChannels) {
-    vc inner = vc{};
-    for (i64 i = 0; i < refined.taps; ++i) inner += load<vc>(row + i * kChannels) * across[i];
-    color += inner * down[j];
-  }
-  if (normal) {
-    const float squared = normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2];
-    const float length = std::max(std::sqrt(squared), 1e-20f);
-    const Spot lit(u, v, args.light_side);
-    for (i64 r = 0; r < args.lights; ++r) {
-      const float* axis = args.axes + 3 * r;
-      const float along = (normal[0] * axis[0] + normal[1] * axis[1] + normal[2] * axis[2]) / length;
-      color += read(lit, args.light + kChannels * r, args.light_side, kChannels * args.lights) * along;
-    }
-  }
-  const float opacity = std::min(std::max(0.f, color[3]), 1.f);
-  for (int c = 0; c < 3; ++c) rgb[c] = color[c] * opacity + args.background[c] * (1 - opacity);
-  *alpha = opacity;
+void shade_row(const BakedArgs& args, const Refined& refined, const float* blended, const SeenRow& row) {
+  if (refined.taps == kTaps) shade<true>(args, refined, blended, row);
+  else shade<false>(args, refined, blended, row);
 }
 
 }  // namespace ha

@@ -44,17 +44,24 @@ constexpr i64 kTaps = 3;
 
 struct Refined {
   std::vector<int32_t> first;
-  std::vector<float> own, next;  // (side, 4); the fourth is 0
-  i64 taps;                      // kTaps, or the coarse map's side where it has fewer
+  std::vector<float> weights;  // (side, 2, 4): own, next; the fourth is 0
+  i64 taps;                    // kTaps, or the coarse map's side where it has fewer
 
   Refined(i64 side, i64 coarse);
+};
+
+// A row of pixels: the faces that they see or -1, where in them, and where on the maps.
+struct SeenRow {
+  const int32_t* image;
+  const float *first, *second, *third, *u, *v;
+  const float* normals;  // (V, 4) of the vertices, of any length, and shares of the cover; null where nothing asks
+  float *rgb, *alpha;
 };
 
 // A texel's maps summed for one frame: texel (4, maps) -> blended (4,).
 void blend_texel(const BakedArgs& args, const int16_t* texel, float* blended);
 
-// A pixel's color over the background and its opacity, not clamped. normal (3,) of any length, or null.
-void shade(const BakedArgs& args, const Refined& refined, const float* blended, float u, float v, const float* normal,
-           float* rgb, float* alpha);
+// A row's colors over the background and opacities, not clamped.
+void shade_row(const BakedArgs& args, const Refined& refined, const float* blended, const SeenRow& row);
 
 }  // namespace ha
