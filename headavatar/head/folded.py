@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from headavatar import ops
 from headavatar.head.model import HeadModel
-from headavatar.head.rotations import axis_angle_to_matrix_np
+from headavatar.head.rotations import turn_of, turned_after
 from headavatar.scene import Array, Camera, HeadParams
 
 ORDER = (1, 2, 3, 0)
@@ -26,6 +28,7 @@ class FoldedHead:
     """
 
     def __init__(self, head: HeadModel, identity: Tensor, rest: Tensor, axes: Tensor) -> None:
+        self._folds = len(head.expression_basis) + len(axes)
         self._pivots = head.joint_positions(identity)[list(ORDER)].contiguous()
         # the skull is head space: what turns about the neck is the rest, the other way
         weights = torch.cat([1 - head.weights[:, :1], head.weights[:, 1:]], 1)
@@ -39,7 +42,7 @@ class FoldedHead:
 
     @torch.no_grad()
     def before(
-        self, camera: Camera, params: HeadParams, along: Array, offset: Tensor | None = None
+        self, camera: Camera, params: HeadParams, along: Sequence[float], offset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """The vertices of one frame as a camera sees them.
 
@@ -51,20 +54,29 @@ class FoldedHead:
         Returns:
             (V, 3) camera space, meters; (V, 3) x and y in pixels, depth along the camera's z in meters.
         """
-        # A few numbers, for which torch's calls take longer than the vertices do.
+        # A few numbers, for which torch's and numpy's calls take longer than the vertices do.
         expression = params.expression[0]
-        parts = [expression @ self._turns, params.eyes[0], params.jaw[0], params.neck[0], params.rotation[0]]
-        gaze_left, gaze_right, opened, left, right, jaw, neck, turn = axis_angle_to_matrix_np(
-            np.concatenate(parts).reshape(-1, 3)
-        )
-        view = np.asarray(camera.world_to_camera, np.float64)
-        place = view[:3, :3] @ params.translation[0] + view[:3, 3]
-        given = (
-            np.concatenate([expression, along]), np.stack([jaw @ opened, left @ gaze_left, right @ gaze_right, neck.T]),
-            np.concatenate([view[:3, :3] @ turn, place[:, None]], 1), camera.K[:2],
+        left, right, opened = _triples(expression @ self._turns)
+        neck, (left_eye, right_eye), jaw = params.neck[0].tolist(), _triples(params.eyes[0]), params.jaw[0].tolist()
+        turn, place = params.rotation[0].tolist(), params.translation[0].tolist()
+        world = camera.world_to_camera.tolist()
+        numbers = [*expression.tolist(), *along, *turned_after(turn_of(*jaw), turn_of(*opened))]
+        numbers += turned_after(turn_of(*left_eye), turn_of(*left))
+        numbers += turned_after(turn_of(*right_eye), turn_of(*right))
+        numbers += turn_of(-neck[0], -neck[1], -neck[2])
+        view = [number for row in world[:3] for number in row[:3]]
+        columns, moved = turned_after(view, turn_of(*turn)), turned_after(view, place)
+        for row in range(3):
+            numbers += *columns[3 * row : 3 * row + 3], moved[row] + world[row][3]
+        numbers += camera.K[:2].ravel().tolist()
+        given = torch.from_numpy(np.array(numbers, np.float32)).to(self._pivots.device)
+        coefficients, turns, to_camera, projection = given.split((self._folds, 36, 12, 6))
+        return ops.pose_shape(
+            self._shape, coefficients, turns.view(4, 3, 3), self._pivots, to_camera.view(3, 4), projection.view(2, 3),
+            offset,
         )  # fmt: skip
-        device = self._pivots.device
-        coefficients, turns, to_camera, projection = (
-            torch.from_numpy(values.astype(np.float32)).to(device) for values in given
-        )
-        return ops.pose_shape(self._shape, coefficients, turns, self._pivots, to_camera, projection, offset)
+
+
+def _triples(values: Array) -> list[list[float]]:
+    triples: list[list[float]] = values.reshape(-1, 3).tolist()
+    return triples

@@ -12,6 +12,7 @@ that tracker saw, without our fit between, and nobody but that tracker can give 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -103,13 +104,24 @@ class Conditioning:
         Raises:
             InputError: as of `expressions`.
         """
-        clamped = self.clamped(params)[:, self.active]
-        span = (self.high - self.low)[self.active]
-        parts = [np.ones((len(params), 1), np.float32), (clamped - self.low[self.active]) / span]
+        low, high, middle, half = self._scales
+        parts = [self.expressions(params)[:, self.active]]
         if len(self.pose_low):
-            middle, half = (self.pose_high + self.pose_low) / 2, np.maximum((self.pose_high - self.pose_low) / 2, 1e-6)
-            parts.append((np.clip(pose_of(params), self.pose_low, self.pose_high) - middle) / half)
-        return np.concatenate(parts, axis=1).astype(np.float32)
+            parts.append(pose_of(params))
+        values = np.minimum(np.maximum(np.concatenate(parts, axis=1), low), high)
+        told = np.ones((len(params), self.tables), np.float32)
+        told[:, 1:] = (values - middle) / half
+        return told
+
+    @cached_property
+    def _scales(self) -> tuple[Array, Array, Array, Array]:
+        """(tables - 1,) what each coefficient is clamped to, then what is taken off it and it is divided by."""
+        low, high = self.low[self.active], self.high[self.active]
+        middle, half = (self.pose_high + self.pose_low) / 2, np.maximum((self.pose_high - self.pose_low) / 2, 1e-6)
+        return (
+            np.concatenate([low, self.pose_low]), np.concatenate([high, self.pose_high]),
+            np.concatenate([low, middle]), np.concatenate([high - low, half]),
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """As JSON."""

@@ -41,8 +41,7 @@ class Shader:
         self._maps = ops.pack_maps(*stack.maps(), light)
         self._faces, self._uv_faces = layout.faces.int().contiguous(), layout.uv_faces.int().contiguous()
         self._view_axes = torch.eye(3, device=device)
-        self._low, high = geometry.pose_range.cpu().numpy()
-        self._span = np.maximum(high - self._low, 1e-6)
+        self._range = [(low, max(high - low, 1e-6)) for low, high in geometry.pose_range.T.tolist()]
 
     @torch.no_grad()
     def draw(
@@ -57,11 +56,10 @@ class Shader:
             background: RGB in [0, 1].
         """
         points, pixels = self._before(camera, params)
-        device = points.device
         drawn = ops.shade_baked(
-            pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, torch.from_numpy(told[1:]).to(device),
+            pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, torch.from_numpy(told[1:]).to(points),
             camera.height, camera.width, points=points, axes=self._view_axes, cover=self._cover,
-            background=torch.tensor(background, device=device),
+            background=torch.tensor(background),
         )  # fmt: skip
 
         def normals() -> object:
@@ -69,18 +67,20 @@ class Shader:
             return seen.normals[0].cpu().numpy()
 
         return RenderOutput(
-            drawn.rgb.contiguous().cpu().numpy(), drawn.alpha.contiguous().cpu().numpy(), drawn.depth.cpu().numpy(),
+            drawn.rgb.cpu().contiguous().numpy(), drawn.alpha.cpu().contiguous().numpy(), drawn.depth.cpu().numpy(),
             normals,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def _before(self, camera: Camera, params: HeadParams) -> tuple[Tensor, Tensor]:
         """(V, 3) in camera space, meters, and (V, 3) in pixels with depth."""
         if self._linear:
-            return self._head.before(camera, params, np.concatenate([params.neck[0], self._shares(params)]))
+            return self._head.before(camera, params, [*params.neck[0].tolist(), *self._shares(params)])
         offset = self._geometry.offset(Poses.of(params, self._view_axes.device))[0]
-        return self._head.before(camera, params, np.zeros(0, np.float32), offset)
+        return self._head.before(camera, params, (), offset)
 
-    def _shares(self, params: HeadParams) -> Array:
+    def _shares(self, params: HeadParams) -> list[float]:
         """(6,) `Geometry.shares` of one frame."""
-        pose = np.concatenate([params.rotation[0], params.translation[0]])
-        return np.minimum(np.maximum(2 * (pose - self._low) / self._span - 1, -1), 1)
+        pose = params.rotation[0].tolist() + params.translation[0].tolist()
+        return [
+            min(max(2 * (at - low) / span - 1, -1), 1) for at, (low, span) in zip(pose, self._range, strict=True)
+        ]  # fmt: skip

@@ -16,10 +16,7 @@ using ha::Buffer;
 using ha::ceil_div;
 using ha::i64;
 using ha::kBand;
-using ha::kWide;
-using ha::vd4;
 using ha::vf4;
-using ha::vi4;
 using ha::Zeros;
 constexpr i64 kChunks = 64;  // of faces: a list's order depends on the mesh only, not on the threads
 constexpr double kMargin = 0.01;  // pixels by which a crossing may be misjudged
@@ -43,7 +40,6 @@ struct Lists {
 struct Picture {
   const BakedArgs& args;
   const i64 bands;
-  const vd4 low, high;    // what boxes are held to
   Buffer<Box> boxes;
   Buffer<int8_t> facing;  // -1 and 1: which way the corners run; 0 where that is a matter of rounding
   std::vector<Lists> lists;
@@ -57,8 +53,7 @@ struct Picture {
   std::vector<std::vector<Blend>> blends;
 
   explicit Picture(const BakedArgs& a)
-      : args(a), bands(ceil_div(a.height, kBand)), low{0, 0, 1.0 - double(a.width), 1.0 - double(a.height)},
-        high{double(a.width), double(a.height), 1, 1}, boxes(a.face_count), facing(a.face_count), lists(kChunks),
+      : args(a), bands(ceil_div(a.height, kBand)), boxes(a.face_count), facing(a.face_count), lists(kChunks),
         image(a.height * a.width), shares(a.height, a.width), u(a.height * shares.stride), v(a.height * shares.stride),
         normals(4 * a.vertex_count),
         blended(4 * a.coarse_side * a.coarse_side), refined(a.side, a.coarse_side),
@@ -68,35 +63,25 @@ struct Picture {
   i64 chunk(i64 n) const { return n * args.face_count / kChunks; }
   const float* corner(i64 face, int k) const { return args.vertices + 3 * i64(args.faces[3 * face + k]); }
 
-  // The box of a face that needs no cutting, as ha::bounds finds it.
-  Box bounds(vf4 least, vf4 most) const {
-    const vd4 t = __builtin_convertvector((vf4{least[0], least[1], -most[0], -most[1]}), vd4) - vd4{0.5, 0.5, -0.5, -0.5};
-    const vd4 above = t > low ? t : low, within = above < high ? above : high;
-    const vi4 whole = __builtin_convertvector(within, vi4);
-    const vi4 up = whole - __builtin_convertvector(__builtin_convertvector(whole, vd4) < within, vi4);
-    return {up[0], -up[2], up[1], -up[3]};
-  }
-
   // Boxes, facing and lists of a chunk of faces.
   void sort(i64 n) {
     Lists& list = lists[n];
     list.starts.assign(2 * bands + 2, 0);
     i64* count = list.starts.data() + 2;
-    for (i64 f = chunk(n); f < chunk(n + 1); ++f) {
-      const vf4 a = ha::three(corner(f, 0)), b = ha::three(corner(f, 1)), c = ha::three(corner(f, 2));
-      const double left = (double(b[0]) - a[0]) * (double(c[1]) - a[1]);
-      const double right = (double(b[1]) - a[1]) * (double(c[0]) - a[0]);
-      const double doubt = 1e-9 * (std::fabs(left) + std::fabs(right));
-      facing[f] = int8_t((left - right > doubt) - (left - right < -doubt));
-      const vf4 ab = a < b ? a : b, least = ab < c ? ab : c, over = a > b ? a : b, most = over > c ? over : c;
-      // A face that lies beyond the near plane and whose coordinates are numbers needs no cutting.
-      const vf4 sum = (a + b) + c;
-      const bool plain = least[2] > args.near && std::isfinite(sum[0] + sum[1]) && std::isfinite(sum[2]);
-      const Box box = boxes[f] = plain ? bounds(least, most)
+    for (i64 first = chunk(n); first < chunk(n + 1); first += ha::kBlock) {
+      const i64 some = std::min(ha::kBlock, chunk(n + 1) - first);
+      const ha::Outlines seen(args.vertices, args.faces + 3 * first, some, float(args.width), float(args.height));
+      for (i64 k = 0; k < some; ++k) {
+        const i64 f = first + k;
+        // A face that lies beyond the near plane and whose coordinates are numbers needs no cutting.
+        const Box box = boxes[f] = seen.finite[k] && seen.nearest[k] > args.near
+                                       ? Box{seen.x0[k], seen.x1[k], seen.y0[k], seen.y1[k]}
                                        : ha::bounds(args.vertices, args.faces + 3 * f, int(args.height),
                                                     int(args.width), args.near, args.cull != 0);
-      if (box.x0 > box.x1 || box.y0 > box.y1) continue;
-      for (int k = box.y0 / kBand; k <= box.y1 / kBand; ++k) ++count[2 * k + (facing[f] > 0)];
+        facing[f] = int8_t(seen.facing[k]);
+        if (box.x0 > box.x1 || box.y0 > box.y1) continue;
+        for (int band = box.y0 / kBand; band <= box.y1 / kBand; ++band) ++count[2 * band + (facing[f] > 0)];
+      }
     }
     for (i64 key = 0; key < 2 * bands; ++key) count[key] += count[key - 1];
     list.faces.resize(count[2 * bands - 1]);
@@ -251,6 +236,10 @@ struct Picture {
     for (i64 y = band * kBand; y < std::min((band + 1) * kBand, args.height); ++y)
       for (i64 x = 0; x < args.width; ++x) {
         const i64 at = y * args.width + x;
+        if (x % 4 == 0 && x + 4 <= args.width && ha::take<int64_t>(marked + 2 * at) == 0) {
+          x += 3;
+          continue;
+        }
         if (!(marked[2 * at] | marked[2 * at + 1])) continue;
         for (int axis = 0; axis < 2; ++axis) {
           const i64 next = at + (axis == 0 ? 1 : args.width);

@@ -63,7 +63,7 @@ def pose(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`ops.pose_shape`."""
     points, pixels = torch.empty(vertex_count, 3), torch.empty(vertex_count, 3)
-    given = [t.float().contiguous() for t in (coefficients, turns, pivots, view, projection)]
+    given = [t.contiguous() for t in (coefficients, turns, pivots, view, projection)]
     offset = None if offset is None else offset.contiguous()
     args = PoseArgs(
         address(blocks.rest), address(blocks.moves), address(blocks.turn_weights), address(blocks.move_starts),

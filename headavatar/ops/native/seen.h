@@ -57,6 +57,57 @@ inline bool any(vl4 mask) {
 #endif
 }
 
+constexpr i64 kBlock = 16;  // faces whose outlines are found together
+
+// Which pixels' centers the outlines of some faces surround, as `first_pixel` and `last_pixel` say: what single precision
+// rounds in it are places between centers. And which way their corners run: 1, -1, or 0 where rounding decides.
+struct Outlines {
+  int32_t x0[kBlock], x1[kBlock], y0[kBlock], y1[kBlock], facing[kBlock], finite[kBlock];
+  float nearest[kBlock];
+
+  Outlines(const float* vertices, const int32_t* faces, i64 count, float width, float height) {
+    float p[3][3][kBlock] = {};
+    for (i64 n = 0; n < count; ++n)
+      for (int k = 0; k < 3; ++k)
+        for (int d = 0; d < 3; ++d) p[k][d][n] = vertices[3 * i64(faces[3 * n + k]) + d];
+    span(p[0][0], p[1][0], p[2][0], width, x0, x1);
+    span(p[0][1], p[1][1], p[2][1], height, y0, y1);
+#pragma omp simd
+    for (i64 n = 0; n < kBlock; ++n) {
+      nearest[n] = least(p[0][2][n], p[1][2][n], p[2][2][n]);
+      float sum = (p[0][0][n] + p[1][0][n]) + p[2][0][n];
+      sum += (p[0][1][n] + p[1][1][n]) + p[2][1][n];
+      sum += (p[0][2][n] + p[1][2][n]) + p[2][2][n];
+      finite[n] = sum - sum == 0;
+    }
+#pragma omp simd
+    for (i64 n = 0; n < kBlock; ++n) {
+      const double x = p[0][0][n], y = p[0][1][n];
+      const double left = (p[1][0][n] - x) * (p[2][1][n] - y), right = (p[1][1][n] - y) * (p[2][0][n] - x);
+      const double doubt = 1e-9 * (std::fabs(left) + std::fabs(right)), turn = left - right;
+      facing[n] = int32_t((turn > doubt ? 1.0 : 0.0) - (turn < -doubt ? 1.0 : 0.0));
+    }
+  }
+
+ private:
+  static float least(float a, float b, float c) {
+    const float ab = a < b ? a : b;
+    return ab < c ? ab : c;
+  }
+
+  static void span(const float* a, const float* b, const float* c, float limit, int32_t* first, int32_t* last) {
+#pragma omp simd
+    for (i64 n = 0; n < kBlock; ++n) {
+      float low = least(a[n], b[n], c[n]) - 0.5f, high = -least(-a[n], -b[n], -c[n]) - 0.5f;
+      low = low > 0 ? low : 0, high = high > -1 ? high : -1;
+      low = low < limit ? low : limit, high = high < limit - 1 ? high : limit - 1;
+      const int32_t up = int32_t(low), down = int32_t(high);
+      first[n] = up + (float(up) < low);
+      last[n] = down - (float(down) > high);
+    }
+  }
+};
+
 // A face's edge functions, as raster.h's Triangle has them: one edge in each of the first three numbers.
 struct Edges {
   double x[kWide], y[kWide], rest[kWide], scale[kWide];
