@@ -67,3 +67,15 @@ def test_single_precision_keeps_its_digits(random: torch.Generator) -> None:
     assert (rotations.axis_angle_to_matrix(vector).double() - exact).abs().max() < 2e-7
     back = rotations.matrix_to_axis_angle(rotations.axis_angle_to_matrix(vector))
     assert (back - vector).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-4, 0.5, 3.1])
+def test_plain_numbers_say_the_same(angle: float, random: torch.Generator) -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(2, 3, generator=random, dtype=torch.float64), dim=-1) * angle
+    first, second = rotations.axis_angle_to_matrix(vectors)
+    turned = [rotations.turn_of(*vector) for vector in vectors.tolist()]
+    assert torch.allclose(torch.tensor(turned[0], dtype=torch.float64).view(3, 3), first, atol=1e-12)
+    both = torch.tensor(rotations.turned_after(*turned), dtype=torch.float64)
+    assert torch.allclose(both.view(3, 3), first @ second, atol=1e-12)
+    moved = torch.tensor(rotations.turned_after(turned[0], vectors[1].tolist()), dtype=torch.float64)
+    assert torch.allclose(moved, first @ vectors[1], atol=1e-12)

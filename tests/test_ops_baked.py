@@ -21,19 +21,22 @@ def square(depth=1.0, size=32.0):
 
 
 @needs_native
-@pytest.mark.parametrize(("expressions", "shadings"), [(0, 0), (5, 2), (20, 4)])
-def test_pictures_agree(generator, expressions, shadings):
-    n, side = 14, 24
+@pytest.mark.parametrize(
+    ("expressions", "shadings", "coarse", "width"),
+    [(0, 0, 24, 48), (5, 2, 24, 48), (20, 4, 7, 49), (3, 3, 2, 150), (9, 1, 1, 131)],
+)
+def test_pictures_agree(generator, expressions, shadings, coarse, width):
+    n, side, size = 14, 24, torch.tensor([width - 12.0, 36.0])
     grid = torch.stack(torch.meshgrid(torch.arange(n), torch.arange(n), indexing="xy"), -1).float() / (n - 1)
     bend = torch.rand(n, n, generator=generator) * 0.2 + 0.9
     index = torch.arange(n * n).view(n, n)
     a, b, c, d = (t.reshape(-1) for t in (index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]))
     faces = torch.cat((torch.stack((a, b, c), 1), torch.stack((a, c, d), 1)))
-    vertices = torch.cat((grid * 36 + 5 + torch.rand(n, n, 2, generator=generator), bend[..., None]), -1).view(-1, 3)
+    vertices = torch.cat((grid * size + 5 + torch.rand(n, n, 2, generator=generator), bend[..., None]), -1).view(-1, 3)
     points = torch.cat((grid, bend[..., None]), -1).view(-1, 3)
     maps = ops.pack_maps(
         torch.rand(side, side, 4, generator=generator),
-        torch.randn(expressions, side, side, 4, generator=generator) * 0.1,
+        torch.randn(expressions, coarse, coarse, 4, generator=generator) * 0.1,
         torch.randn(shadings, 9, 9, 4, generator=generator) * 0.1,
     )
     weights, axes = torch.rand(expressions, generator=generator), torch.randn(shadings, 3, generator=generator)
@@ -42,7 +45,7 @@ def test_pictures_agree(generator, expressions, shadings):
     for name in ("native", "reference"):
         with ops.backend.use(name):
             found.append(ops.shade_baked(
-                vertices, faces, grid.view(-1, 2), faces, maps, weights, 44, 48, points=points, axes=axes,
+                vertices, faces, grid.view(-1, 2), faces, maps, weights, 44, width, points=points, axes=axes,
                 background=torch.tensor([0.1, 0.5, 0.9]), cover=cover,
             ))  # fmt: skip
     mine, expected = found

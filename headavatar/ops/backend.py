@@ -49,9 +49,10 @@ def current(device: str | torch.device = "cpu") -> str:
     name = _requested()
     if name == "reference":
         return name
-    if torch.device(device).type == "cuda":
+    kind = device if device == "cpu" else torch.device(device).type
+    if kind == "cuda":
         return _on_cuda(name)
-    if torch.device(device).type != "cpu":
+    if kind != "cpu":
         return "reference"
     if name == "triton" and available.interpreted():
         return name

@@ -156,20 +156,18 @@ def shade_baked(
     if layout.faces.shape != mesh.faces.shape or layout.vertex_count > len(uvs):
         raise ValueError(f"uv_faces of {tuple(uv_faces.shape)} point outside the {len(uvs)} uvs, or are not the faces")
     background = vertices.new_ones(3) if background is None else background.to(vertices)
-    factors = vertices.new_zeros(len(maps.scales))
-    factors[: maps.expressions] = weights
-    factors *= maps.scales
     if not shaded:
         axes = None
     if not shaded and cover is None:
         points = None
-    if backend.is_native(vertices, uvs, maps.scales):
+    if backend.is_native(vertices, maps.scales):
         return BakedPicture(*native.draw(
-            vertices, mesh, layout.faces, uvs, maps, factors, points, axes, background, cover, COVERED,
+            vertices, mesh, layout.faces, uvs, maps, weights, points, axes, background, cover, COVERED,
             height, width, near, cull,
         ))  # fmt: skip
     fragments = rasterize(vertices, mesh.faces, height, width, near=near, cull=cull)
+    factors = torch.nn.functional.pad(weights.to(vertices), (0, len(maps.scales) - maps.expressions)) * maps.scales
     drawn = reference.shade(fragments, mesh, layout.faces, uvs, maps, factors, points, axes, background, cover, COVERED
     )  # fmt: skip
     drawn = antialias(drawn, fragments, vertices, mesh.faces).clamp_(0, 1)
-    return BakedPicture(drawn[..., :3], drawn[..., 3], fragments.depth)
+    return BakedPicture(drawn[..., :3].contiguous(), drawn[..., 3].contiguous(), fragments.depth)

@@ -20,6 +20,7 @@ using ha::vf4;
 using ha::Zeros;
 constexpr i64 kChunks = 64;  // of faces: a list's order depends on the mesh only, not on the threads
 constexpr double kMargin = 0.01;  // pixels by which a crossing may be misjudged
+constexpr i64 kAhead = 8;         // faces by which memory is asked before it is read
 constexpr i64 kTile = 4;          // texels along an edge of what is blended together
 
 // What a pixel takes of a neighbor.
@@ -33,8 +34,14 @@ inline i64 held(double value, i64 limit) { return i64(std::min(std::max(0.0, val
 
 // Faces of a chunk, band by band; of each band those seen from outside, and the others.
 struct Lists {
+  float depth;  // of the nearest corners, together
   std::vector<i64> starts;
   std::vector<int32_t> faces;
+};
+
+// The first and the last of the tiles that a column, or a row, of the fine map reads: kTaps texels are in two at most.
+struct Reach {
+  int32_t first, last;
 };
 
 struct Picture {
@@ -49,6 +56,7 @@ struct Picture {
   Buffer<float> normals, blended;  // normals (V, 4): the fourth is the share of the cover
   const ha::Refined refined;
   const i64 tiles;                         // along an edge of the coarse maps
+  Buffer<Reach> reach;                     // (side,)
   Zeros<uint8_t> needed, touched, marked;  // vertices, tiles, pairs of pixels
   std::vector<std::vector<Blend>> blends;
 
@@ -57,8 +65,11 @@ struct Picture {
         image(a.height * a.width), shares(a.height, a.width), u(a.height * shares.stride), v(a.height * shares.stride),
         normals(4 * a.vertex_count),
         blended(4 * a.coarse_side * a.coarse_side), refined(a.side, a.coarse_side),
-        tiles(ceil_div(a.coarse_side, kTile)), needed(a.vertex_count), touched(tiles * tiles),
-        marked(2 * a.height * a.width), blends(bands) {}
+        tiles(ceil_div(a.coarse_side, kTile)), reach(a.side), needed(a.vertex_count), touched(tiles * tiles),
+        marked(2 * a.height * a.width), blends(bands) {
+    for (i64 n = 0; n < a.side; ++n)
+      reach[n] = {refined.first[n] / int32_t(kTile), (refined.first[n] + int32_t(refined.taps) - 1) / int32_t(kTile)};
+  }
 
   i64 chunk(i64 n) const { return n * args.face_count / kChunks; }
   const float* corner(i64 face, int k) const { return args.vertices + 3 * i64(args.faces[3 * face + k]); }
@@ -67,6 +78,7 @@ struct Picture {
   void sort(i64 n) {
     Lists& list = lists[n];
     list.starts.assign(2 * bands + 2, 0);
+    list.depth = 0;
     i64* count = list.starts.data() + 2;
     for (i64 first = chunk(n); first < chunk(n + 1); first += ha::kBlock) {
       const i64 some = std::min(ha::kBlock, chunk(n + 1) - first);
@@ -79,6 +91,7 @@ struct Picture {
                                        : ha::bounds(args.vertices, args.faces + 3 * f, int(args.height),
                                                     int(args.width), args.near, args.cull != 0);
         facing[f] = int8_t(seen.facing[k]);
+        if (std::isfinite(seen.nearest[k])) list.depth += seen.nearest[k];
         if (box.x0 > box.x1 || box.y0 > box.y1) continue;
         for (int band = box.y0 / kBand; band <= box.y1 / kBand; ++band) ++count[2 * band + (facing[f] > 0)];
       }
@@ -143,17 +156,28 @@ struct Picture {
     *mark = 1;
   }
 
-  void draw(i64 band, Band& to) {
+  // Chunks from near to far: what lies behind is then passed over.
+  std::vector<const Lists*> ordered() const {
+    std::vector<const Lists*> order;
+    for (const Lists& list : lists) order.push_back(&list);
+    std::stable_sort(order.begin(), order.end(), [](const Lists* a, const Lists* b) { return a->depth < b->depth; });
+    return order;
+  }
+
+  void draw(i64 band, const std::vector<const Lists*>& order, Band& to) {
     const i64 width = args.width, row0 = band * kBand, row1 = std::min(row0 + kBand, args.height);
     to.clear();
     for (int turned = 0; turned < 2; ++turned)
-      for (const Lists& list : lists)
-        for (i64 n = list.starts[2 * band + turned]; n < list.starts[2 * band + turned + 1]; ++n) {
-          const int32_t f = list.faces[n];
+      for (const Lists* list : order)
+        for (i64 n = list->starts[2 * band + turned]; n < list->starts[2 * band + turned + 1]; ++n) {
+          const int32_t f = list->faces[n], soon = list->faces[std::min(n + kAhead, i64(list->faces.size()) - 1)];
+          __builtin_prefetch(args.faces + 3 * i64(soon));
           const vf4 a = ha::three(corner(f, 0)), b = ha::three(corner(f, 1)), c = ha::three(corner(f, 2));
           ha::Edges edges;
           if (to.hides(boxes[f], row0, row1, std::min(a[2], std::min(b[2], c[2])))) continue;
-          if (edges.set_up(a, b, c, args.cull != 0)) to.draw(edges, f, boxes[f], row0, row1, args.near);
+          if (!edges.set_up(a, b, c, args.cull != 0)) continue;
+          __builtin_prefetch(args.uv_faces + 3 * i64(f));
+          to.draw(edges, f, boxes[f], row0, row1, args.near);
         }
     for (i64 y = row0; y < row1; ++y) {
       const double* depth = to.depth + (y - row0) * to.stride;
@@ -167,26 +191,29 @@ struct Picture {
   // Where on the maps the pixels of a row lie, and what they will read.
   void find_texels(i64 y) {
     const int32_t* seen = image + y * args.width;
-    const i64 row0 = y * shares.stride, more = refined.taps - 1;
-    i64 before[2] = {-1, -1};
-    const float* uv[3] = {};
-    for (i64 x = 0; x < args.width; ++x) {
-      const i64 f = seen[x];
-      if (f < 0) continue;
-      if (x == 0 || f != seen[x - 1])
-        for (int k = 0; k < 3; ++k) {
-          uv[k] = args.uvs + 2 * i64(args.uv_faces[3 * f + k]);
-          if (args.points) store(needed + args.faces[3 * f + k]);
-        }
-      const i64 at = row0 + x;
-      u[at] = shares.first[at] * uv[0][0] + shares.second[at] * uv[1][0] + shares.third[at] * uv[2][0];
-      v[at] = shares.first[at] * uv[0][1] + shares.second[at] * uv[1][1] + shares.third[at] * uv[2][1];
-      const ha::Spot spot(u[at], v[at], args.side);
-      const i64 row = refined.first[spot.row], column = refined.first[spot.column];
-      if (row == before[0] && column == before[1]) continue;
-      before[0] = row, before[1] = column;
-      for (i64 ty = row / kTile; ty <= (row + more) / kTile; ++ty)
-        for (i64 tx = column / kTile; tx <= (column + more) / kTile; ++tx) store(touched + ty * tiles + tx);
+    const i64 from = y * shares.stride;
+    ha::Spots spots;
+    for (i64 run = 0; run < args.width; run += ha::kRun) {
+      const i64 end = std::min(run + ha::kRun, args.width);
+      for (i64 x = run; x < end; ++x) {
+        if (seen[x] < 0) continue;
+        const i64 at = from + x;
+        const int32_t* corners = args.uv_faces + 3 * i64(seen[x]);
+        const float *a = args.uvs + 2 * i64(corners[0]), *b = args.uvs + 2 * i64(corners[1]);
+        const float *c = args.uvs + 2 * i64(corners[2]), first = shares.first[at], second = shares.second[at];
+        const float third = shares.third[at];
+        u[at] = first * a[0] + second * b[0] + third * c[0];
+        v[at] = first * a[1] + second * b[1] + third * c[1];
+      }
+      spots.find(u + from + run, v + from + run, end - run, args.side);
+      for (i64 x = run; x < end; ++x) {
+        if (seen[x] < 0) continue;
+        const Reach across = reach[spots.column[x - run]], down = reach[spots.row[x - run]];
+        uint8_t *upper = touched + down.first * tiles, *lower = touched + down.last * tiles;
+        store(upper + across.first), store(upper + across.last), store(lower + across.first), store(lower + across.last);
+        if (args.points)
+          for (int k = 0; k < 3; ++k) store(needed + args.faces[3 * i64(seen[x]) + k]);
+      }
     }
   }
 
@@ -283,8 +310,9 @@ HA_API void ha_draw_baked(const BakedArgs* pointer) {
 #pragma omp for schedule(dynamic, 1)
     for (i64 n = 0; n < kChunks; ++n) picture.sort(n);
     Band to(picture.shares);
+    const auto order = picture.ordered();
 #pragma omp for schedule(dynamic, 1) nowait
-    for (i64 band = 0; band < picture.bands; ++band) picture.draw(band, to);
+    for (i64 band = 0; band < picture.bands; ++band) picture.draw(band, order, to);
 #pragma omp for schedule(dynamic, 1)
     for (i64 n = 0; n < kChunks; ++n) picture.mark(n);
 #pragma omp for schedule(dynamic, 16) nowait

@@ -149,7 +149,7 @@ struct Shares {
   Buffer<float> first, second, third;
 
   Shares(i64 height, i64 width)
-      : stride(width + kWide), first(height * stride), second(height * stride), third(height * stride) {}
+      : stride((width + 2 * kWide - 1) / kWide * kWide), first(height * stride), second(height * stride), third(height * stride) {}
 };
 
 // What one thread draws a band into, with rows as those of `Shares`.
@@ -171,20 +171,20 @@ struct Band {
     const double least = nearest * (1 - 1e-12);  // a depth is rounded
     if (!(least > 0)) return false;
     for (i64 y = std::max<i64>(box.y0, row0); y <= std::min<i64>(box.y1, row1 - 1); ++y)
-      for (i64 x = box.x0; x <= box.x1; x += kWide)
-        if (any((least < take<vd4>(depth + (y - row0) * stride + x)) & (kLanes4 <= box.x1 - x))) return false;
+      for (i64 x = box.x0 & ~(kWide - 1); x <= box.x1; x += kWide)
+        if (any((least < take<vd4>(depth + (y - row0) * stride + x)) & within(box, x))) return false;
     return true;
   }
 
   void draw(const Edges& t, int32_t face, const Box& box, i64 row0, i64 row1, double near) {
     for (i64 y = std::max<i64>(box.y0, row0); y <= std::min<i64>(box.y1, row1 - 1); ++y) {
       const double py = double(y) + 0.5;
-      for (i64 x = box.x0; x <= box.x1; x += kWide) {
+      for (i64 x = box.x0 & ~(kWide - 1); x <= box.x1; x += kWide) {
         const vd4 px = double(x) + kCenters;
         const vd4 e0 = t.x[0] * px + t.y[0] * py + t.rest[0];
         const vd4 e1 = t.x[1] * px + t.y[1] * py + t.rest[1];
         const vd4 e2 = t.x[2] * px + t.y[2] * py + t.rest[2];
-        vl4 seen = (e0 >= t.least[0]) & (e1 >= t.least[1]) & (e2 >= t.least[2]) & (kLanes4 <= box.x1 - x);
+        vl4 seen = (e0 >= t.least[0]) & (e1 >= t.least[1]) & (e2 >= t.least[2]) & within(box, x);
         if (!any(seen)) continue;
         const i64 at = (y - row0) * stride + x;
         const vd4 h0 = e0 * t.scale[0], h1 = e1 * t.scale[1], h2 = e2 * t.scale[2];
@@ -208,6 +208,9 @@ struct Band {
   }
 
  private:
+  // Pixels are looked at from multiples of kWide on, so that what one face has written another one reads at once.
+  static vl4 within(const Box& box, i64 x) { return (kLanes4 >= box.x0 - x) & (kLanes4 <= box.x1 - x); }
+
   static void mix(float* p, vd4 value, vi4 where) {
     put(p, ((vi4)__builtin_convertvector(value, vf4) & where) | (take<vi4>(p) & ~where));
   }

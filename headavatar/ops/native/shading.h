@@ -20,22 +20,15 @@ struct BakedArgs {
   int32_t cull, oriented;
 };
 
-// Texels around a place on a square map, and how far it is from the first of them.
-struct Spot {
-  i64 column, row, across, down;  // of the first, and how far the next one is: 0 on a map of one texel
-  float fx, fy;
+constexpr i64 kRun = 64;  // pixels whose places are found together
 
-  Spot(float u, float v, i64 side) {
-    // The order of the arguments sends what is not a number to 0.
-    const float px = std::min(std::max(0.f, u * float(side) - 0.5f), float(side - 1));
-    const float py = std::min(std::max(0.f, (1.f - v) * float(side) - 0.5f), float(side - 1));
-    const i64 last = std::max<i64>(side - 2, 0);
-    column = std::min(i64(px), last);
-    row = std::min(i64(py), last);
-    fx = px - float(column);
-    fy = py - float(row);
-    across = down = side > 1 ? 1 : 0;
-  }
+// Texels around places on a square map: the first of four, and how far the places are from it.
+struct Spots {
+  int32_t column[kRun], row[kRun];
+  float fx[kRun], fy[kRun];
+
+  // Of up to kRun places; compiled once, so that who asks which texels will be read is told what will be.
+  void find(const float* u, const float* v, i64 count, i64 side);
 };
 
 // What each of a fine map's columns, or rows, reads of a coarse map: kTaps texels from the first on, with weights of the
