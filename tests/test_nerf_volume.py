@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from headavatar.methods.nerf_blendshape import unseen
 from headavatar.methods.nerf_blendshape.marching import ray_light
 from headavatar.methods.nerf_blendshape.occupancy import LAYER, Sight
+from headavatar.methods.nerf_blendshape.rays import Cube
+from headavatar.methods.nerf_blendshape.unseen import completed
+from headavatar.scene import Camera, HeadParams, RenderOutput
 
 GRID = 32
 
@@ -53,3 +57,57 @@ def test_light_falls_along_each_ray_by_what_lies_before(rng: np.random.Generator
         [np.exp(-(optical[a:b].cumsum() - optical[a:b])) for a, b in zip(offsets, offsets[1:], strict=False)]
     )
     np.testing.assert_allclose(light.numpy(), wanted, rtol=1e-5)
+
+
+class Wall:
+    """An avatar whose pictures show an opaque wall across the cube, seen by a camera on the axis z; see `Avatar`."""
+
+    def __init__(self, occupied: torch.Tensor, wall: int) -> None:
+        self.occupied, self.cube, self.wall_z = occupied, Cube(np.zeros(3, np.float32), 1.0), wall / GRID - 0.5
+
+    def render(self, params: HeadParams, camera: Camera) -> RenderOutput:
+        size = camera.height, camera.width
+        depth = np.full(size, AWAY - self.wall_z, np.float32)
+        return RenderOutput(np.ones((*size, 3), np.float32), np.ones(size, np.float32), depth, lambda: depth)
+
+
+AWAY = 20.0
+
+
+def looked_at_a_wall(wall: int, chin_y: float, counted: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Three voxels' depth of wall, of which the lowest quarter is missing; what is completed, and what was there."""
+    occupied = torch.zeros(GRID, GRID, GRID, dtype=torch.bool)
+    occupied[:, GRID // 4 :, wall - 1 : wall + 2] = True
+    view = np.diag([1.0, -1.0, -1.0, 1.0])  # the camera's y points down and its z away from it
+    view[2, 3] = AWAY
+    size = counted.shape[1]
+    K = np.array([[0.9 * AWAY * size, 0, size / 2], [0, 0.9 * AWAY * size, size / 2], [0, 0, 1.0]])
+    params = HeadParams.neutral(1, np.zeros(4, np.float32))
+    bare = torch.ones_like(occupied)
+    found = completed(Wall(occupied, wall), params, Camera(K, size, size, view), counted, bare, chin_y)
+    return *found, occupied
+
+
+def test_behind_skin_voxels_back_it_that_no_picture_shows(rng: np.random.Generator) -> None:
+    wall = int(rng.integers(12, 26))
+    now, backing, before = looked_at_a_wall(wall, -1.0, np.ones((1, 2 * GRID, 2 * GRID), bool))
+    assert torch.equal(now, before)
+    depths = torch.arange(GRID)
+    behind = (depths < wall - 1) & (depths >= wall - 1 - unseen.LAYER)
+    assert torch.equal(backing[GRID // 2, GRID // 2], behind)
+    assert not backing[:, :, wall + 2 :].any()
+
+
+def test_a_neck_goes_on_where_clothes_always_covered_it(rng: np.random.Generator) -> None:
+    wall = int(rng.integers(12, 26))
+    counted = np.ones((1, 2 * GRID, 2 * GRID), bool)
+    for covered in (False, True):
+        if covered:
+            counted[:, int(1.2 * GRID) :] = False  # the picture's lower part
+        now, backing, before = looked_at_a_wall(wall, 0.0, counted)
+        column = now[GRID // 2, :, wall + 1] & ~before[GRID // 2, :, wall + 1]
+        expected = torch.zeros(GRID, dtype=torch.bool)
+        if covered:
+            expected[GRID // 4 - unseen.NECK : GRID // 4] = True
+        assert torch.equal(column, expected)
+        assert not (backing & now).any()

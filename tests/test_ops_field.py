@@ -13,6 +13,7 @@ import torch
 from headavatar import ops
 from headavatar.ops.native import library
 from headavatar.ops.reference.field import mlp as reference_mlp
+from headavatar.ops.sampling import BACKING
 
 needs_native = pytest.mark.skipif(library.load().handle is None, reason="the native library is not built")
 
@@ -261,11 +262,14 @@ def ray_bundle(generator, rays=500):
 
 
 @needs_native
-@pytest.mark.parametrize("with_grid", [False, True])
+@pytest.mark.parametrize("with_grid", ["none", "occupied", "backed"])
 @pytest.mark.parametrize("min_step", [0.0, 0.03])
 def test_sample_rays_agrees(generator, with_grid, min_step):
     origins, directions, near, far, low, high = ray_bundle(generator)
-    grid = torch.rand(16, 16, 16, generator=generator) < 0.2 if with_grid else None
+    grid = torch.rand(16, 16, 16, generator=generator) < 0.2 if with_grid != "none" else None
+    if with_grid == "backed":
+        backing = torch.rand(16, 16, 16, generator=generator) < 0.3
+        grid = torch.where(backing & ~grid, BACKING, grid.to(torch.uint8)).to(torch.uint8)
     found = []
     for name in ("native", "reference"):
         with ops.backend.use(name):
@@ -296,6 +300,30 @@ def test_samples_lie_in_occupied_cells_and_cover_them(generator, name):
     assert bool((rays.distances.diff()[within] > 0).all())
     world = origins[rays.ray_index.long()] + rays.distances[:, None] * directions[rays.ray_index.long()]
     assert torch.allclose(world, rays.positions - 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["native", "reference"])
+def test_backing_is_sampled_behind_what_is_occupied_and_changes_nothing_before_it(generator, name):
+    if name == "native" and library.load().handle is None:
+        pytest.skip("the native library is not built")
+    origins, directions, near, far, low, high = ray_bundle(generator)
+    occupied = torch.rand(16, 16, 16, generator=generator) < 0.1
+    grid = occupied.to(torch.uint8)
+    backed = torch.where(occupied, 1, torch.where(torch.rand(16, 16, 16, generator=generator) < 0.5, BACKING, 0))
+    named = {"low": low, "high": high, "jitter": False, "probes": 128}
+    with ops.backend.use(name):
+        bare = ops.sample_rays(origins, directions, near, far, 9, occupancy=grid, **named)
+        more = ops.sample_rays(origins, directions, near, far, 9, occupancy=backed.to(torch.uint8), **named)
+        plain = ops.sample_rays(origins, directions, near, far, 9, occupancy=occupied, **named)
+        alone = ops.sample_rays(origins, directions, near, far, 9, occupancy=torch.full_like(grid, BACKING), **named)
+    assert torch.equal(plain.positions, bare.positions) and len(alone.positions) == 0
+    before, now = bare.ray_offsets.diff(), more.ray_offsets.diff()
+    assert torch.equal(before == 0, now == 0) and bool((now >= before).all()) and int(now.max()) > 9
+    # As long as before or a little shorter, for the last sample is a whole one.
+    met = before > 0
+    length, was = more.deltas[more.ray_offsets[:-1][met]], bare.deltas[bare.ray_offsets[:-1][met]]
+    assert bool((length <= was * 1.00001).all())
+    assert bool((length * now[met] > was * (now[met] - 1) * 0.99999).all())
 
 
 @needs_native

@@ -7,6 +7,7 @@ import torch
 
 from headavatar import ops
 from headavatar.ops.native import library
+from headavatar.ops.sampling import BACKING
 
 needs_native = pytest.mark.skipif(library.load().handle is None, reason="the native library is not built")
 SPEC = ops.HashGridSpec(levels=6, features=2, log2_table=10, base_resolution=4, finest_resolution=48)
@@ -46,6 +47,20 @@ def test_pictures_agree(generator, bands, density):
     assert float((native.alpha - reference.alpha).abs().max()) < 3e-4
     assert float((native.depth - reference.depth).abs().max()) < 1e-3
     assert float((native.rgb - reference.rgb).abs().mean()) < 2e-6
+
+
+@needs_native
+def test_pictures_of_backed_voxels_agree(generator):
+    arguments, named = scene(generator, 2000, 3, density=10.0)
+    occupied, backing = torch.rand(2, 16, 16, 16, generator=generator) < 0.15
+    grid = torch.where(occupied, 1, torch.where(backing, BACKING, 0)).to(torch.uint8)
+    native, reference = both(arguments, named | {"samples": 6, "occupancy": grid, "min_step": 0.02})
+    bare = ops.render_rays(*arguments, samples=6, occupancy=occupied, min_step=0.02, **named)
+    assert float((native.rgb - reference.rgb).abs().max()) < 3e-4
+    assert float((native.depth - reference.depth).abs().max()) < 1e-3
+    placed = {name: named[name] for name in ("low", "high")}
+    met = ops.sample_rays(*arguments[:4], 6, occupancy=occupied, jitter=False, **placed).ray_offsets.diff() > 0
+    assert not native.alpha[~met].any() and float((native.alpha - bare.alpha).max()) > 0.05
 
 
 @needs_native

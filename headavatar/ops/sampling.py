@@ -11,6 +11,9 @@ from headavatar.ops import backend
 from headavatar.ops.native import rays as native
 from headavatar.ops.reference import sampling as reference
 
+BACKING = 3
+"""In an occupancy grid of bytes: a cell that only backs others, see `sample_rays`."""
+
 
 @dataclass(frozen=True)
 class RaySamples:
@@ -56,12 +59,18 @@ def sample_rays(
     The interval [near, far] is cut to the box. With an occupancy grid it is probed in `probes` equal pieces, and the
     samples are spread over the occupied ones only, one in each of as many equal shares; a ray without any gets none.
 
+    Cells may also only *back* others: a ray that meets occupied pieces is then sampled in its backing pieces too, as
+    densely as its occupied ones by themselves ask for, with more than `samples` samples; a ray that meets backing
+    alone gets none. So what lies hidden behind surfaces stays there for rays that come through, and neither coarsens
+    the samples of the surface nor shows by itself.
+
     Args:
         origins, directions: (R, 3), in the space of the box.
         near, far: (R,) interval along the direction, for example from a rasterised hull; empty where far <= near.
         samples: the most samples of a ray.
         low, high: (3,) corners of the box that positions are relative to.
-        occupancy: (G, G, G) bool over the box, indexed x, y, z; None takes the whole interval.
+        occupancy: (G, G, G) over the box, indexed x, y, z: bool, or uint8 of 0 empty, 1 occupied and 3 backing; None
+            takes the whole interval.
         probes: pieces of the interval that are looked up in the grid.
         min_step: give a ray only as many samples as keep their deltas above this; 0 always gives `samples`.
         seed, step: choose the jitter together with the ray's and the sample's number; nothing else does.
@@ -77,7 +86,8 @@ def sample_rays(
         raise ValueError("a ray needs at least one sample, and 1 to 1024 probes")
     if occupancy is not None and (occupancy.ndim != 3 or len(set(occupancy.shape)) != 1):
         raise ValueError(f"an occupancy grid is a cube, not {tuple(occupancy.shape)}")
-    if backend.is_triton(origins, directions, near, far):
+    backed = occupancy is not None and occupancy.dtype == torch.uint8  # the card's kernel knows occupied cells only
+    if backend.is_triton(origins, directions, near, far) and not backed:
         from headavatar.ops.cuda import rays as cuda
 
         run = cuda.sample_rays

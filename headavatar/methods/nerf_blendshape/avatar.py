@@ -13,6 +13,7 @@ import torch
 
 from ... import ops
 from ...errors import WorkspaceError
+from ...ops.sampling import BACKING
 from ...scene import Array, Camera, HeadParams, RenderOutput, Surface
 from ..conditioning import Conditioning
 from ..residuals import Residual
@@ -47,6 +48,7 @@ class NerfBlendshapeAvatar:
         settings: those of the fit, for the record.
         warp: where points of a posed head lie in the neutral one; None where tables do all.
         spacing_m: how close samples on a ray need to lie, metres.
+        backing: voxels that training never saw, behind occupied ones; rays that come through go on in them.
     """
 
     method = METHOD
@@ -54,12 +56,19 @@ class NerfBlendshapeAvatar:
     def __init__(
         self, *, name: str, head_model: str, identity: Array, field: Field, conditioning: Conditioning, cube: Cube,
         occupied: torch.Tensor, samples: int, settings: dict[str, Any], spacing_m: float = SPACING_M,
-        warp: Warp | None = None,
+        warp: Warp | None = None, backing: torch.Tensor | None = None,
     ) -> None:  # fmt: skip
         self.name, self.head_model, self.identity = name, head_model, np.asarray(identity, np.float32)
         self.field, self.conditioning, self.cube, self.occupied = field, conditioning, cube, occupied
         self.samples, self.spacing_m, self.settings = samples, spacing_m, settings
-        self.warp = warp
+        self.warp, self.backing = warp, backing
+
+    @cached_property
+    def cells(self) -> torch.Tensor:
+        """The occupied and the backing voxels as rays take them, see `ops.sample_rays`; (G, G, G) bool or uint8."""
+        if self.backing is None:
+            return self.occupied
+        return torch.where(self.backing & ~self.occupied, BACKING, self.occupied.to(torch.uint8)).to(torch.uint8)
 
     @property
     def expression_range(self) -> tuple[Array, Array]:
@@ -99,7 +108,7 @@ class NerfBlendshapeAvatar:
             part = slice(top, min(top + rows, y1)), slice(x0, x1)
             directions, length = frames.rectangle(0, x0, top, x1, part[0].stop)
             seen = look(
-                self.field, posed, frames.origins[0], directions.reshape(-1, 3), self.occupied,
+                self.field, posed, frames.origins[0], directions.reshape(-1, 3), self.cells,
                 samples=self.samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
                 columns=x1 - x0 if device.type == "cpu" else 0,  # a card has all followed sooner than some chosen
             )  # fmt: skip
@@ -165,6 +174,8 @@ class NerfBlendshapeAvatar:
         if self.warp is not None:
             tensors |= {name: tensor.detach().cpu().contiguous() for name, tensor in self.warp.tensors().items()}
         tensors["occupied"] = self.occupied.cpu().to(torch.uint8)
+        if self.backing is not None:
+            tensors["backing"] = self.backing.cpu().to(torch.uint8)
         safetensors.torch.save_file(tensors, str(folder / "model.safetensors"))
         spec = self.field.spec
         about = {
@@ -202,7 +213,7 @@ class NerfBlendshapeAvatar:
                     why="a newer headavatar wrote it", fix="upgrade headavatar",
                 )  # fmt: skip
             tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
-            occupied = tensors.pop("occupied").to(torch.bool)
+            occupied, backing = tensors.pop("occupied").to(torch.bool), tensors.pop("backing", None)
             cube, law = about["cube"], about.get("density", {})
             return cls(
                 name=about["name"], head_model=about["head_model"], identity=np.asarray(about["identity"], np.float32),
@@ -218,6 +229,7 @@ class NerfBlendshapeAvatar:
                 occupied=occupied, samples=about["samples"],
                 spacing_m=about.get("spacing_m", SPACING_M), settings=about["settings"],
                 warp=Warp.from_files(tensors, about["warp"]) if about.get("warp") else None,
+                backing=None if backing is None else backing.to(torch.bool),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise WorkspaceError(

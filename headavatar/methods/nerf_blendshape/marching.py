@@ -59,8 +59,8 @@ def shade(
         posed: of B frames.
         origins, directions: (R, 3) in the cube, frame after frame; may carry gradients, for the pose of a frame.
         counts: rays of each frame, B numbers.
-        occupied: (G, G, G) bool.
-        samples: most samples on a ray.
+        occupied: (G, G, G) bool, or with backing voxels as `ops.sample_rays` takes them.
+        samples: most samples on a ray, backing aside.
         cube_side: metres.
         spacing_m: a ray that crosses little gets fewer samples, so that they need not lie closer than this, metres.
         jitter: (seed, step) that place the samples at random, in training; in the middle of their strata where None,

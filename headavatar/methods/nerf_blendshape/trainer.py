@@ -17,7 +17,7 @@ from ..chance import frames_of, generator_of
 from ..conditioning import Conditioning
 from ..learned_residuals import LearnedResiduals
 from ..residuals import Residual
-from . import occupancy
+from . import occupancy, unseen
 from .avatar import NerfBlendshapeAvatar
 from .density_grid import DensityGrid
 from .field import Field, Posed
@@ -60,8 +60,10 @@ class NerfBlendshapeTrainer:
         self.pixels = TrainingPixels.of(clip, device)
         self.conditioning = Conditioning.of(params, settings.pose_tables)
         self.coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
-        self.cube, hull, hairy = self._volume(clip, head)
-        self.occupied, self.hairy = hull.to(device), hairy.to(device)
+        self.cube, hull, hairy, self.chin_y = self._volume(clip, head)
+        self.hull = self.occupied = hull.to(device)
+        self.hairy, self.backing = hairy.to(device), torch.zeros_like(self.hull)
+        self.params, self.camera = params, clip.camera
         self.density_grid = DensityGrid(self.occupied) if settings.volume == "density" else None
         self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
@@ -88,8 +90,8 @@ class NerfBlendshapeTrainer:
             "settings": asdict(settings),
         }  # fmt: skip
 
-    def _volume(self, clip: Clip, head: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
-        """The cube, the occupancy grid that mattes and mesh allow, and where hair can be in it."""
+    def _volume(self, clip: Clip, head: Any) -> tuple[Any, torch.Tensor, torch.Tensor, float]:
+        """The cube, the occupancy grid that mattes and mesh allow, where hair can be in it, and the chin's height."""
         settings, train = self.settings, clip.split.train
         params = clip.params[train]
         height, width = clip.valid.shape
@@ -107,7 +109,7 @@ class NerfBlendshapeTrainer:
         # Behind clothes the neck goes on, so there the mattes rule nothing out.
         counted = self.pixels.counted[torch.from_numpy(chosen)].cpu().numpy().reshape(-1, height, width)
         hull = occupancy.carve(near, cube, mattes, params[chosen], clip.camera, counted, chin_y)
-        return cube, hull, hull & hairy
+        return cube, hull, hull & hairy, chin_y
 
     def _generator(self, index: int) -> torch.Generator:
         return generator_of(self.seed, index)
@@ -157,7 +159,18 @@ class NerfBlendshapeTrainer:
         if self.residuals and residual:
             self.residuals.step(frames, residual, settings.pose_lr * rate)
             figures |= self.residuals.figures()
+        if index + 1 == settings.steps and self.density_grid is None:
+            self._complete()
         return figures
+
+    def _complete(self) -> None:
+        """Let rays go on where training saw nothing; after the last step, since training is better off without."""
+        chosen = occupancy.diverse_frames(self.params, unseen.LOOKS)
+        counted = self.pixels.counted[torch.from_numpy(chosen)].cpu().numpy()
+        self.occupied, self.backing = unseen.completed(
+            self.avatar(), self.params[chosen], self.camera,
+            counted.reshape(-1, self.pixels.height, self.pixels.width), self.hull & ~self.hairy, self.chin_y,
+        )  # fmt: skip
 
     def _weights(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, tables) what blends the tables, from (B, K)."""
@@ -257,7 +270,8 @@ class NerfBlendshapeTrainer:
             named |= {f"residuals.{name}": tensor for name, tensor in self.residuals.state().items()}
         if self.density_grid is not None:
             named["density_grid"] = self.density_grid.density
-        return named | {"occupied": self.occupied, "sight": self.sight.weight, "light": self.sight.light}
+        grids = {"occupied": self.occupied, "backing": self.backing}
+        return named | grids | {"sight": self.sight.weight, "light": self.sight.light}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -277,7 +291,7 @@ class NerfBlendshapeTrainer:
         if self.warp_optimizer is not None:
             self.warp_optimizer.load_state_dict(part("warp_optimizer."))
             self.warp.table.copy_(state["warp.table"])
-        self.occupied = state["occupied"].to(self.device)
+        self.occupied, self.backing = state["occupied"].to(self.device), state["backing"].to(self.device)
         self.sight.weight.copy_(state["sight"])
         self.sight.light.copy_(state["light"])
         if self.density_grid is not None:
@@ -293,7 +307,7 @@ class NerfBlendshapeTrainer:
             name=self.about["name"], head_model=self.about["head_model"], identity=identity, field=field,
             conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
             warp=self.warp if self.warp.moves else None, spacing_m=self.settings.spacing_mm / 1000,
-            settings=self.about["settings"],
+            settings=self.about["settings"], backing=self.backing if bool(self.backing.any()) else None,
         )  # fmt: skip
 
 

@@ -61,9 +61,10 @@ inline uint32_t occupied_lanes(const uint32_t* words, vi cell) {
 #endif
 }
 
-// Appends those of W pieces, from number `first` on, whose middles lie in occupied cells.
-inline int probe_pieces(const RayArgs& a, const uint32_t* words, bool unit_box, const float* origin, const float* direction, const Ray& ray,
-                        float piece, i64 first, int16_t* pieces) {
+// Appends those of W pieces, from number `first` on, whose middles lie in cells that are not empty, and counts those
+// that are only backing.
+inline int probe_pieces(const RayArgs& a, const Occupied& occupied, bool unit_box, const float* origin,
+                        const float* direction, const Ray& ray, float piece, i64 first, int16_t* pieces, int& backing) {
   vf number;
   for (int lane = 0; lane < W; ++lane) number[lane] = float(lane);
   const vf middle = splat(ray.near) + ((number + float(first)) + 0.5f) * splat(piece);
@@ -75,9 +76,11 @@ inline int probe_pieces(const RayArgs& a, const uint32_t* words, bool unit_box, 
     const vi at = __builtin_convertvector(x, vi), last = int32_t(a.side - 1) - vi{};
     cell = cell * int32_t(a.side) + ((at < last) ? at : last);
   }
-  uint32_t bits = occupied_lanes(words, cell);
+  uint32_t bits = occupied_lanes(occupied.bits.data(), cell);
   const i64 left = a.probes - first;
   if (left < W) bits &= (1u << left) - 1u;
+  if (bits && !occupied.backing.empty())
+    backing += __builtin_popcount(bits & occupied_lanes(occupied.backing.data(), cell));
   int found = 0;
   for (; bits; bits &= bits - 1) pieces[found++] = int16_t(first + __builtin_ctz(bits));
   return found;
@@ -100,6 +103,11 @@ void pieces_in_box(const RayArgs& a, const Occupied& occupied, const float* orig
   end = i64(least(most((inside.far - ray.near) * scale + 1.5f, 0.f), all));
 }
 
+// The lowest bits of eight bytes side by side: no two of the product's terms fall on one bit.
+inline uint32_t lowest_bits(uint64_t bytes) {
+  return uint32_t((bytes & 0x0101010101010101ull) * 0x0102040810204080ull >> 56);
+}
+
 }  // namespace
 
 Occupied::Occupied(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
@@ -109,8 +117,12 @@ Occupied::Occupied(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
   for (i64 i = 0; i < cells; i += 8) {
     uint64_t bytes = 0;
     std::memcpy(&bytes, a.occupancy + i, std::min<i64>(8, cells - i));
-    // Brings the lowest bits of eight bytes side by side: no two of the product's terms fall on one bit.
-    if (bytes) bits[i >> 5] |= uint32_t(bytes * 0x0102040810204080ull >> 56) << (i & 31);
+    if (!bytes) continue;
+    bits[i >> 5] |= lowest_bits(bytes) << (i & 31);
+    if (bytes & 0x0202020202020202ull) {
+      if (backing.empty()) backing.assign(bits.size(), 0u);
+      backing[i >> 5] |= lowest_bits(bytes >> 1) << (i & 31);
+    }
   }
   std::vector<uint8_t> along(side, 0);
   for (i64 x = 0; x < side; ++x)
@@ -136,20 +148,22 @@ Probed probe_ray(const RayArgs& a, const Occupied& occupied, i64 r, int16_t* pie
   const float piece = (ray.far - ray.near) / float(a.probes);
   bool unit_box = true;
   for (int d = 0; d < 3; ++d) unit_box &= a.low[d] == 0.f && a.high[d] == 1.f;
-  int found = 0;
+  int found = 0, backing = 0;
   if (piece > 0) {
     i64 begin, end;
     if (a.occupancy && occupied.last[0] >= 0) {
       pieces_in_box(a, occupied, origin, direction, ray, piece, begin, end);
       for (i64 k = begin; k < end; k += W)
-        found += probe_pieces(a, occupied.bits.data(), unit_box, origin, direction, ray, piece, k, pieces + found);
+        found += probe_pieces(a, occupied, unit_box, origin, direction, ray, piece, k, pieces + found, backing);
     }
     if (!a.occupancy)
       for (; found < a.probes; ++found) pieces[found] = int16_t(found);
   }
-  i64 count = found ? a.samples : 0;
-  if (found && a.min_step > 0)
-    count = std::min(count, i64(std::ceil(float(found) * piece / float(a.min_step))));
+  const int occupied_pieces = found - backing;
+  i64 count = occupied_pieces ? a.samples : 0;
+  if (occupied_pieces && a.min_step > 0)
+    count = std::min(count, i64(std::ceil(float(occupied_pieces) * piece / float(a.min_step))));
+  if (occupied_pieces && backing) count = ceil_div(count * found, occupied_pieces);
   return {ray.near, piece, found, count};
 }
 

@@ -11,21 +11,22 @@ namespace ha {
 struct RayArgs {
   const float *origins, *directions, *near, *far;
   const float *low, *high;   // (3,)
-  const uint8_t* occupancy;  // (side, side, side), or null: all is occupied
+  const uint8_t* occupancy;  // (side, side, side): lowest bit: not empty, next: only backing; or null: all is occupied
   i64 rays, side, probes, samples;
   double min_step;
 };
 
-// The occupied cells, a bit each so that they stay in the cache, and the box that holds them: first and last cell along
-// each axis.
+// The cells that are not empty, a bit each so that they stay in the cache, those of them that are only backing, and the
+// box that holds them: first and last cell along each axis.
 struct Occupied {
-  std::vector<uint32_t> bits;
+  std::vector<uint32_t> bits, backing;  // backing: empty where no cell is
   i64 first[3], last[3];
 
   explicit Occupied(const RayArgs& args);
 };
 
-// What probing a ray finds: `filled` of its pieces are occupied, and `count` samples are to be spread over them.
+// What probing a ray finds: `filled` of its pieces are not empty, and `count` samples are to be spread over them, as
+// densely as its occupied pieces by themselves ask for.
 struct Probed {
   float near, piece;
   int32_t filled;

@@ -58,7 +58,7 @@ def composite(
 
 
 def cells_of(occupancy: Tensor | None) -> tuple[Tensor | None, int]:
-    """An occupancy grid as the kernels take it, and its cells a side.
+    """An occupancy grid as the kernels take it, a byte a cell, and its cells a side.
 
     Raises:
         ValueError: the grid has so many cells that their numbers do not fit the kernels' 32 bits.
@@ -67,7 +67,8 @@ def cells_of(occupancy: Tensor | None) -> tuple[Tensor | None, int]:
         return None, 1
     if len(occupancy) > 1024:
         raise ValueError(f"an occupancy grid of {len(occupancy)} cells a side; 1024 are the most")
-    return occupancy.to("cpu", torch.bool).contiguous(), len(occupancy)
+    kept = torch.uint8 if occupancy.dtype == torch.uint8 else torch.bool
+    return occupancy.to("cpu", kept).contiguous(), len(occupancy)
 
 
 def sample_rays(

@@ -46,18 +46,22 @@ def sample_rays(
     pieces = 1 if occupancy is None else probes
     piece = (far - near) / pieces
     if occupancy is None:
-        occupied = torch.ones(rays, 1, dtype=torch.bool, device=device)
+        inside = torch.ones(rays, 1, dtype=torch.uint8, device=device)
     else:
         middle = near[:, None] + (torch.arange(pieces, device=device) + 0.5) * piece[:, None]
         side = len(occupancy)
         where = _to_box(origins[:, None], directions[:, None], middle[..., None], low, high)
         cell = torch.nan_to_num(where * side).long().clamp(0, side - 1)
-        occupied = occupancy.bool()[cell.unbind(-1)]
-    filled = torch.where(piece > 0, occupied.sum(1), 0)
-    counts = torch.where(filled > 0, samples, 0)
+        inside = occupancy.to(torch.uint8)[cell.unbind(-1)]
+    sampled = inside % 2 == 1
+    filled = torch.where(piece > 0, sampled.sum(1), 0)
+    bare = filled - torch.where(piece > 0, (sampled & (inside > 1)).sum(1), 0)
+    counts = torch.where(bare > 0, samples, 0)
     if min_step > 0:
-        needed = (filled * piece / min_step).ceil().nan_to_num(0).clamp(0, samples).long()
+        needed = (bare * piece / min_step).ceil().nan_to_num(0).clamp(0, samples).long()
         counts = torch.minimum(counts, needed)
+    backed = counts * filled + (bare - 1).clamp_min(0)
+    counts = torch.div(backed, bare.clamp_min(1), rounding_mode="floor")  # as densely where pieces only back others
     offsets = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
     ray = torch.repeat_interleave(torch.arange(rays, device=device), counts)
     number = torch.arange(len(ray), device=device) - offsets[ray]
@@ -65,7 +69,7 @@ def sample_rays(
     share = (filled[ray].to(origins) / counts[ray].to(origins)).to(origins)
     along = (number + offset) * share
     which = torch.minimum(along.long(), filled[ray] - 1)
-    order = torch.argsort(~occupied, dim=1, stable=True)  # the occupied pieces first, in their order
+    order = torch.argsort(~sampled, dim=1, stable=True)  # the pieces that are not empty first, in their order
     distances = near[ray] + (order[ray, which] + (along - which)) * piece[ray]
     positions = _to_box(origins[ray], directions[ray], distances[:, None], low, high)
     return positions, distances, share * piece[ray], ray.int(), offsets
