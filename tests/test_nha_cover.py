@@ -34,10 +34,12 @@ def turned(degrees: float) -> torch.Tensor:
     return (load().template @ torch.tensor(turn, dtype=torch.float32).T + torch.tensor([0, 0, -0.7]))[None]
 
 
+def told(stack: Stack) -> torch.Tensor:
+    return torch.eye(len(stack.tables))[:1]
+
+
 def prepared(stack: Stack) -> torch.Tensor:
-    told = torch.zeros(1, len(stack.tables))
-    told[0, 0] = 1
-    return stack.prepare(told)
+    return stack.prepare(told(stack))
 
 
 def normals(layout: Layout) -> torch.Tensor:
@@ -72,7 +74,7 @@ def test_a_white_rim_and_the_gray_back_take_the_hairs_color_and_the_face_keeps_i
     at = torch.zeros(SIDE, SIDE)
     at[texels.where] = ops.interpolate(facing[:, None], layout.faces, texels.seen)[texels.where][:, 0]
     base[at[rows, columns] < 0.4] = torch.tensor([1.0, 1.0, 1.0, 0.2])  # thin hair over white
-    cover = cover_of(layout, stack, prepared(stack), normals(layout), facing)
+    cover = cover_of(layout, stack, told(stack), normals(layout), facing)
     picture = unwrapped(layout, stack, prepared(stack), normals(layout), SIDE, cover).astype(np.float64) / 255
     outer = ~layout.inner[layout.faces].any(1)
     where = torch.where(texels.where, outer[texels.seen.face_index.long()], False).numpy()
@@ -92,11 +94,22 @@ def test_a_white_rim_and_the_gray_back_take_the_hairs_color_and_the_face_keeps_i
         assert off < 0.05 and off < before / 4 and float(alpha[central].mean()) > 0.95
 
 
+def test_a_coefficient_that_lights_the_room_lights_the_back_too(layout: Layout, rng: np.random.Generator) -> None:
+    stack, brighter = Stack.fresh(3, SIDE), rng.uniform(0.05, 0.2)
+    stack.tables[0].view(SIDE, SIDE, 4)[..., :3] = 0.3
+    stack.tables[2].view(SIDE, SIDE, 4)[..., :3] = brighter
+    cover = cover_of(layout, stack, told(stack), normals(layout), seen_from_the_front(layout))
+    back = cover.begins < 0.2
+    for amount in (0.0, 0.5, 1.0):
+        colors = cover.at(torch.tensor([1.0, 0.7, amount])).colors[back]
+        assert torch.allclose(colors, torch.tensor(0.3 + amount * brighter).float(), atol=1e-3)
+
+
 def test_what_training_saw_face_on_is_not_changed(layout: Layout, rng: np.random.Generator) -> None:
     stack = Stack.fresh(1, SIDE)
     stack.tables[0] = torch.from_numpy(rng.uniform(0, 1, SIDE * SIDE * 4)).float()
     facing = torch.full((len(layout.coordinates),), 0.95)
-    cover = cover_of(layout, stack, prepared(stack), normals(layout), facing)
+    cover = cover_of(layout, stack, told(stack), normals(layout), facing)
     one, other = (
         unwrapped(layout, stack, prepared(stack), normals(layout), SIDE, over) for over in (cover, None)
     )  # fmt: skip

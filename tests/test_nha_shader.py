@@ -70,7 +70,7 @@ def test_pictures_are_those_of_training(seen: tuple[NeuralHeadAvatar, HeadParams
             told = avatar.teller(avatar.geometry.head, params[frame], "cpu")
             rgb, alpha = paint(
                 avatar.layout, avatar.look, shown, avatar.look.prepare(told), torch.from_numpy(behind).float(),
-                avatar.cover,
+                avatar.covered(told),
             )  # fmt: skip
         wanted = torch.cat([rgb.clamp(0, 1), alpha.clamp(0, 1)[..., None]], 3)[0].numpy()
         apart = np.abs(np.concatenate([drawn.rgb, drawn.alpha[..., None]], 2) - wanted).max(-1)

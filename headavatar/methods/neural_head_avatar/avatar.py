@@ -104,9 +104,10 @@ class NeuralHeadAvatar:
             return self._shader.draw(params, self.teller.coefficients.coefficients(params)[0], camera, background)
         poses = Poses.of(params, device)
         world = self.geometry.posed(poses)
-        seen = self.layout.see(world, project(world, camera), camera)
+        seen, told = self.layout.see(world, project(world, camera), camera), self._told(params)
         rgb, alpha = paint(
-            self.layout, self.look, seen, self._prepared(params), torch.tensor(background, device=device), self.cover
+            self.layout, self.look, seen, self.look.prepare(told), torch.tensor(background, device=device),
+            self.covered(told),
         )  # fmt: skip
         normals = seen.normals[0].cpu().numpy()
         return RenderOutput(
@@ -125,14 +126,15 @@ class NeuralHeadAvatar:
         if self.facing is None:
             return None
         params = self._usual()
-        return cover_of(self.layout, self.look, self._prepared(params), self._normals(params), self.facing)
+        return cover_of(self.layout, self.look, self._told(params), self._normals(params), self.facing)
+
+    def covered(self, told: Tensor) -> Cover | None:
+        """The cover of one frame of which the texture is told these (1, K)."""
+        return None if self.cover is None else self.cover.at(told[0].detach())
 
     def _told(self, params: HeadParams) -> Tensor:
         own = replace(params, identity=self.identity)
         return self.teller(self.geometry.head, own, str(self.geometry.rest.device))
-
-    def _prepared(self, params: HeadParams) -> Any:
-        return self.look.prepare(self._told(params))
 
     @property
     def answers_to(self) -> str:
@@ -153,8 +155,9 @@ class NeuralHeadAvatar:
         """Its colors in the head's UV layout, seen from the camera of a clip; see `methods.base.HasMesh`."""
         params = self._usual() if params is None else params
         size = max(TEXTURE_SIZE, int(self.settings["map_size"]))
-        normals = self._normals(params)
-        return unwrapped(self.layout, self.look, self._prepared(params), normals, size, self.cover)
+        told = self._told(params)
+        prepared, normals = self.look.prepare(told), self._normals(params)
+        return unwrapped(self.layout, self.look, prepared, normals, size, self.covered(told))
 
     def _usual(self) -> HeadParams:
         """The face at rest in the middle of the poses of training, T = 1."""

@@ -6,7 +6,7 @@ white background. Turned to the front it would be a white band, and the back of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from .drawing import Layout
 from .stack import Stack
 from .texture import Places, Texture
 
-KNOWN = (0.45, 0.6)
+KNOWN = (0.2, 0.4)
 """How face on training must have seen a vertex for its color to be believed a little, and fully."""
 SOLID = (0.85, 0.97)
 """The same of opacity."""
@@ -42,12 +42,26 @@ class Cover:
     """What lies over the texture where a surface is seen more face on than the texture knows it.
 
     Attributes:
-        colors: (V, 3) RGB in [0, 1].
+        colors: (V, 3) RGB, not clamped.
         begins: (V,) cosine between normal and view from which on it shows, fully `ops.baked.COVERED` above that.
+        usual: (K,) what the texture was told of the frame that the colors are of.
+        moves: (K, R, 3) what each coefficient adds to the colors of a region, as it does in the mean to those believed
+            of it; of a texture that is not linear None.
+        region: (V,) each vertex's.
     """
 
     colors: Tensor
     begins: Tensor
+    usual: Tensor
+    moves: Tensor | None
+    region: Tensor
+
+    def at(self, told: Tensor) -> Cover:
+        """The cover of a frame of which the texture is told these (K,) coefficients: the room's light changes."""
+        if self.moves is None:
+            return self
+        change = torch.einsum("k,krc->rc", told - self.usual, self.moves)
+        return replace(self, colors=self.colors + change[self.region], usual=told)
 
     @property
     def packed(self) -> Tensor:
@@ -60,26 +74,44 @@ class Cover:
 
 
 @torch.no_grad()
-def cover_of(layout: Layout, look: Texture | Stack, prepared: Any, normals: Tensor, facing: Tensor) -> Cover:
+def cover_of(layout: Layout, look: Texture | Stack, told: Tensor, normals: Tensor, facing: Tensor) -> Cover:
     """The cover of a fitted head.
 
     Args:
         layout: of the head.
         look: what gives colors.
-        prepared: what its `prepare` gave of a usual frame.
+        told: (1, K) what it is told of a usual frame.
         normals: (V, 3) unit, camera space, of that frame.
         facing: (V,) of `Views`.
     """
-    known = _rise(facing, KNOWN)
-    colors = _at_vertices(layout, look, prepared, normals)
-    trust = known * _rise(colors[:, 3], SOLID)
+    colors = _at_vertices(layout, look, look.prepare(told), normals)
+    known = _rise(facing, KNOWN) * _rise(colors[:, 3], SOLID)
     regions = [region.cpu().numpy() for region in layout.behind]
     spread = _spread(
-        colors[:, :3].double().cpu().numpy(), trust.double().cpu().numpy(), _edges(layout), regions
+        colors[:, :3].double().cpu().numpy(), known.double().cpu().numpy(), _edges(layout), regions
     )  # fmt: skip
     begins = facing + MORE + known
     begins[layout.inner] = NEVER
-    return Cover(torch.from_numpy(spread).to(colors).clamp(0, 1), begins)
+    region = torch.zeros(len(known), dtype=torch.long, device=known.device)
+    for number, mask in enumerate(layout.behind, 1):
+        region[mask] = number
+    moves = _moves(layout, look, known, region) if isinstance(look, Stack) else None
+    return Cover(torch.from_numpy(spread).to(colors), begins, told[0], moves, region)
+
+
+def _moves(layout: Layout, stack: Stack, known: Tensor, region: Tensor) -> Tensor:
+    """(K, R, 3) what each coefficient of a stack adds to the colors believed of a region; the base's is always 1."""
+    vertices, corners = layout.faces.reshape(-1), layout.uv_faces.reshape(-1)
+    moves = stack.tables.new_zeros(len(stack.tables), 1 + len(layout.behind), 3)
+    maps = stack.maps()[1]
+    laid = maps.permute(1, 2, 0, 3).reshape(*maps.shape[1:3], -1)
+    for number in range(moves.shape[1]):
+        used = (region[vertices] == number) & (known[vertices] > 0)
+        if len(maps) and bool(used.any()):
+            weights = known[vertices[used]]
+            found = ops.sample_maps(laid, layout.uvs[corners][used]).view(-1, *maps.shape[::3])
+            moves[1:, number] = (weights[:, None, None] * found[..., :3]).sum(0) / weights.sum()
+    return moves
 
 
 def laid_over(picture: Tensor, layout: Layout, cover: Cover, fragments: ops.Fragments) -> Tensor:

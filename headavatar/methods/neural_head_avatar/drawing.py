@@ -19,7 +19,7 @@ from .texture import MOUTH, Places, Texture
 if TYPE_CHECKING:
     from .cover import Cover
 
-BEHIND = ("scalp", "neck")
+BEHIND = ("scalp", "neck", "curtain")
 """Regions that reach round to where a camera in front does not see."""
 INNER = (*MOUTH, "mouth_interior", "sockets")
 """Regions that others hide, besides the parts that stand in them."""

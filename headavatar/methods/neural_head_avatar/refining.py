@@ -27,8 +27,9 @@ def colors_at(
     poses = changed(Poses.of(params, device), residual)
     world = avatar.geometry.posed(poses)
     seen = avatar.layout.see(world, project(world, camera), camera)
-    prepared = avatar.look.prepare(_told(avatar, params, poses))
-    rgb, _ = paint(avatar.layout, avatar.look, seen, prepared, torch.ones(3, device=device), avatar.cover)
+    told = _told(avatar, params, poses)
+    prepared, over = avatar.look.prepare(told), avatar.covered(told)
+    rgb, _ = paint(avatar.layout, avatar.look, seen, prepared, torch.ones(3, device=device), over)
     return rgb[0].reshape(-1, 3)[pixels.to(device)]
 
 

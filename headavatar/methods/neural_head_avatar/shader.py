@@ -29,7 +29,7 @@ class Shader:
 
     def __init__(self, geometry: Geometry, layout: Layout, stack: Stack, cover: Cover | None) -> None:
         self._geometry, self._layout = geometry, layout
-        self._cover = None if cover is None else cover.packed
+        self._cover = cover
         device = geometry.rest.device
         offsets = geometry.offsets.kept()
         self._linear = isinstance(offsets, FixedOffsets)
@@ -56,9 +56,11 @@ class Shader:
             background: RGB in [0, 1].
         """
         points, pixels = self._before(camera, params)
+        coefficients = torch.from_numpy(told).to(points)
+        cover = None if self._cover is None else self._cover.at(coefficients).packed
         drawn = ops.shade_baked(
-            pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, torch.from_numpy(told[1:]).to(points),
-            camera.height, camera.width, points=points, axes=self._view_axes, cover=self._cover,
+            pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, coefficients[1:],
+            camera.height, camera.width, points=points, axes=self._view_axes, cover=cover,
             background=torch.tensor(background),
         )  # fmt: skip
 
