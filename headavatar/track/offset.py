@@ -16,7 +16,7 @@ from headavatar.head import HeadModel
 from headavatar.head.normals import vertex_normals
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import LandmarkFit, Motion, Person
-from headavatar.track.outline import BELIEVED, EXACT, FACE, NECK
+from headavatar.track.outline import EXACT, FACE, HAIR_END, NECK
 from headavatar.track.settings import OffsetWeights, OutlineWeights
 from headavatar.track.shape import OutlineTerm, View
 
@@ -51,7 +51,7 @@ def fit_offset(
         Qian, VHAP (2024): a static offset per vertex under a Laplacian; here along the normal, by outlines.
     """
     # hair is a part of the head here: its edge is where the scalp should be
-    asked = OutlineWeights(hair_least_m=0.0, hair_usual_m=0.0, reach=weights.reach, robust=weights.robust)
+    asked = OutlineWeights(reach=weights.reach, robust=weights.robust)
     rest = head.vertices(person.identity, torch.zeros(1, len(head.expression_names)))[0]
     normals = vertex_normals(rest, head.faces)
     prior = _prior(head, weights)
@@ -89,7 +89,7 @@ def _rows(
     slope = term.slope(person, world[edges].mean(1), torch.from_numpy(found.normals[place]).float(), unit_px)
     head_slope = slope @ motion.rotation[0]
     values = 0.5 * _MM * torch.einsum("mj,mkj->mk", head_slope, normals[edges]).numpy()
-    trust = np.where(aims.kind[kept] == BELIEVED, 1.0, aims.trust[kept]) * found.length_px[place]
+    trust = np.where(aims.kind[kept] == HAIR_END, 1.0, aims.trust[kept]) * found.length_px[place]
     weight = np.sqrt(trust / term.weights.spacing_px / (1 + (residual / weights.robust) ** 2))
     index = np.repeat(np.arange(len(place)), 2), edges.numpy().reshape(-1)
     matrix = sparse.csr_matrix(((values * weight[:, None]).reshape(-1), index), shape=(len(place), len(normals)))

@@ -3,8 +3,8 @@
 The outline of the mesh is made of the edges between faces that look at the camera and faces that look away. From each
 such edge one walks along the picture's normal over the parsing until what is seen changes. Where skin ends before the
 background, neck or clothes, the outline has to be there. Where skin ends below hair, the head goes on: the outline may
-not be further in. Where hair ends before the background, the outline must be further in, by what hair is thick at
-least; how far, nobody sees, so all that the skull gets is a weak belief about hair's usual bulk.
+not be further in. Where hair ends before the background, the outline may not be further out. How thick hair is, nobody
+sees: a thickness that is assumed lowers the skull of whoever has less, and poses and focal length bend to fit it.
 
 Source: the contour's motion along its normal is that of the surface point on it (Cipolla and Blake 1992).
 """
@@ -29,8 +29,8 @@ UNKNOWN = 255
 FACE, SCALP, NECK = 1, 2, 3
 """Parts of the mesh; the ears belong to the face, as they do for parsing."""
 
-EXACT, AT_LEAST, AT_MOST, BELIEVED = range(4)
-"""What a target says: run here, run no further in, run no further out, probably run about here."""
+EXACT, AT_LEAST, AT_MOST, HAIR_END = range(4)
+"""What a target says: run here, run no further in, run no further out, here a head ends of which hair is a part."""
 
 _NOT_OUTER = ("mouth_interior", "teeth", "tongue", "eyes", "lashes")
 _WALK_PX = 0.5
@@ -158,7 +158,7 @@ class Targets:
     Attributes:
         place: (M,) positions into the outline; a place may have two targets or none.
         shift_px: (M,) to move outwards.
-        kind: (M,) `EXACT`, `AT_LEAST`, `AT_MOST` or `BELIEVED`.
+        kind: (M,) `EXACT`, `AT_LEAST`, `AT_MOST` or `HAIR_END`.
         trust: (M,) 1 before the background, less before a neck, whose border with the face parsing has to guess.
     """
 
@@ -168,14 +168,13 @@ class Targets:
     trust: Array
 
 
-def targets(found: Outline, parsing: Array, reach_px: float, hair_least_px: float, hair_usual_px: float) -> Targets:
+def targets(found: Outline, parsing: Array, reach_px: float) -> Targets:
     """Where the outline should run, by what is seen along its normals.
 
     Args:
         found: of the mesh.
         parsing: (H, W) indices into `PARSING_CLASSES`, or `UNKNOWN`.
         reach_px: how far to walk.
-        hair_least_px, hair_usual_px: how far in from hair's edge the scalp lies, at least and usually.
     """
     steps = np.arange(0, _HAIR_REACH * reach_px, _WALK_PX) + 0.5 * _WALK_PX
     rays = found.normals[:, None] * steps[:, None]
@@ -211,15 +210,14 @@ def targets(found: Outline, parsing: Array, reach_px: float, hair_least_px: floa
     outside_hair = beyond & enters & (at_entered == HAIR) & (outward[:, 0] == BACKGROUND) & (found.parts != NECK)
 
     edge = np.where(through_hair, first, -entered) * _WALK_PX
-    room = edge - hair_least_px
-    at_most = (through_hair | outside_hair) & (room < 0)
-    believed = (through_hair | outside_hair) & (found.parts == SCALP)
+    hair_end = through_hair | outside_hair
+    at_most = hair_end & (edge < 0)
     parts = [
         (exact_out, left * _WALK_PX, EXACT, np.where(at_left == BACKGROUND, 1.0, 0.5)),
         (exact_in, -entered * _WALK_PX, EXACT, np.where(outward[:, 0] == BACKGROUND, 1.0, 0.5)),
         (at_least, left * _WALK_PX, AT_LEAST, np.ones(len(every))),
-        (at_most, room, AT_MOST, np.ones(len(every))),
-        (believed, edge - hair_usual_px, BELIEVED, np.ones(len(every))),
+        (at_most, edge, AT_MOST, np.ones(len(every))),
+        (hair_end & (found.parts == SCALP), edge, HAIR_END, np.ones(len(every))),
     ]
     return Targets(
         np.concatenate([every[mask] for mask, _, _, _ in parts]),

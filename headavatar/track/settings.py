@@ -44,22 +44,17 @@ class OutlineWeights:
 
     Attributes:
         place: squared distance from where the outline must run, per `spacing_px` of it.
-        believed: the same for where the skull probably runs under hair.
         neck: the same for the neck, which moves by itself.
         spacing_px: length of outline that counts like one landmark.
         robust: beyond this many percent a place's pull falls.
         reach: how far the outline is searched, in percent of the eyes' distance.
-        hair_least_m, hair_usual_m: hair's thickness.
     """
 
     place: float = 0.25
-    believed: float = 0.005
     neck: float = 0.06
     spacing_px: float = 3.0
     robust: float = 8.0
     reach: float = 25.0
-    hair_least_m: float = 0.003
-    hair_usual_m: float = 0.012
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from headavatar.track.landmark_fit import (
     Person,
     projection_jacobian,
 )
-from headavatar.track.outline import BELIEVED, NECK, UNKNOWN, Outline, Rim, Targets, outline, targets
+from headavatar.track.outline import HAIR_END, NECK, UNKNOWN, Outline, Rim, Targets, outline, targets
 from headavatar.track.settings import OutlineWeights
 
 
@@ -120,10 +120,7 @@ class OutlineTerm:
         arm = self.head.vertices(person.identity, motion.expression)[0] @ motion.rotation[0].T
         world = arm + motion.translation[0]
         found = outline(self.rim, world, focal, self.view.center, *parsing.shape)
-        pixel_m = focal / -float(motion.translation[0, 2])
-        w = self.weights
-        aims = targets(found, parsing, w.reach * unit_px, w.hair_least_m * pixel_m, w.hair_usual_m * pixel_m)
-        return found, aims, world
+        return found, targets(found, parsing, self.weights.reach * unit_px), world
 
     def slope(self, person: Person, points: Tensor, normals: Tensor, unit_px: float) -> Tensor:
         """(M, 3) how a residual grows as its world point (M, 3) moves, for image normals (M, 2)."""
@@ -134,11 +131,13 @@ class OutlineTerm:
         """Jacobian (M, 6 + S + 1), residuals (M,) and weights (M,) of one view."""
         w = self.weights
         found, aims, world = self.look(person, motion, view, unit_px)
-        place = torch.from_numpy(aims.place)
-        normals = torch.from_numpy(found.normals[aims.place]).float()
-        residual = torch.from_numpy(-aims.shift_px).float() / unit_px
-        kinds = np.where(aims.kind == BELIEVED, w.believed, np.where(found.parts[aims.place] == NECK, w.neck, w.place))
-        weight = torch.from_numpy(kinds * aims.trust * found.length_px[aims.place] / w.spacing_px).float()
+        told = aims.kind != HAIR_END
+        at = aims.place[told]
+        place = torch.from_numpy(at)
+        normals = torch.from_numpy(found.normals[at]).float()
+        residual = torch.from_numpy(-aims.shift_px[told]).float() / unit_px
+        kinds = np.where(found.parts[at] == NECK, w.neck, w.place)
+        weight = torch.from_numpy(kinds * aims.trust[told] * found.length_px[at] / w.spacing_px).float()
         weight = weight / (1 + (residual / w.robust).square())
         edges = found.edges[place]
         points = world[edges].mean(1)
@@ -146,6 +145,6 @@ class OutlineTerm:
         turn = torch.linalg.cross(points - motion.translation, slope)
         basis = self.head.identity_basis[:, edges].mean(2)
         by_identity = torch.einsum("mj,smj->ms", slope @ motion.rotation[0], basis)
-        spread = torch.from_numpy(found.pixels[aims.place]).float() - self.view.center
+        spread = torch.from_numpy(found.pixels[at]).float() - self.view.center
         by_focal = (normals * spread).sum(1, keepdim=True) / unit_px
         return torch.cat([turn, slope, by_identity, by_focal], 1), residual, weight
