@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class Shader:
         drawn = ops.shade_baked(
             pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, coefficients[1:],
             camera.height, camera.width, points=points, axes=self._view_axes, cover=cover,
-            background=torch.tensor(background),
+            background=_behind(tuple(background)),
         )  # fmt: skip
 
         def normals() -> object:
@@ -69,7 +70,7 @@ class Shader:
             return seen.normals[0].cpu().numpy()
 
         return RenderOutput(
-            drawn.rgb.cpu().contiguous().numpy(), drawn.alpha.cpu().contiguous().numpy(), drawn.depth.cpu().numpy(),
+            drawn.rgb.cpu().numpy(), drawn.alpha.cpu().numpy(), drawn.depth.cpu().numpy(),
             normals,  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -86,3 +87,9 @@ class Shader:
         return [
             min(max(2 * (at - low) / span - 1, -1), 1) for at, (low, span) in zip(pose, self._range, strict=True)
         ]  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def _behind(background: tuple[float, float, float]) -> Tensor:
+    """(3,): making a tensor of three numbers takes a hundredth of a picture."""
+    return torch.tensor(background)
