@@ -91,7 +91,7 @@ def cover_of(layout: Layout, look: Texture | Stack, told: Tensor, normals: Tenso
         colors[:, :3].double().cpu().numpy(), known.double().cpu().numpy(), _edges(layout), regions
     )  # fmt: skip
     begins = facing + MORE + known
-    begins[layout.inner] = NEVER
+    begins[layout.inner & (facing > 0)] = NEVER
     region = torch.zeros(len(known), dtype=torch.long, device=known.device)
     for number, mask in enumerate(layout.behind, 1):
         region[mask] = number

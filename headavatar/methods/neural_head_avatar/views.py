@@ -11,7 +11,9 @@ from .drawing import Seen
 
 BINS = 10
 OFTEN = 0.03
-"""Share of the frames drawn in which a vertex is seen that much face on, or more, for it to count."""
+"""Share of the frames that see a vertex which must see it that much face on, or more, for it to count."""
+SELDOM = 0.005
+"""A vertex that fewer of all frames see is not known at all: what it learned from them is a beginning."""
 
 
 class Views:
@@ -40,7 +42,8 @@ class Views:
 
     def facing(self) -> Tensor:
         """(V,) how face on each vertex was seen `OFTEN`: the cosine at it between normal and view, 0 if it was not."""
-        above = self._counts.flip(1).cumsum(1).flip(1) >= (OFTEN * self._frames).clamp_min(1)
+        least = (OFTEN * self._counts.sum(1, keepdim=True)).maximum(SELDOM * self._frames).clamp_min(1)
+        above = self._counts.flip(1).cumsum(1).flip(1) >= least
         return (above.sum(1) - 0.5).clamp_min(0) / BINS
 
     def state(self) -> dict[str, Tensor]:
