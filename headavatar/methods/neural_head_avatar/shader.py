@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +19,36 @@ from .offsets import FixedOffsets
 from .stack import CHANNELS, Stack
 
 
+@dataclass(frozen=True)
+class _Laid:
+    """A cover whose changes are added in one pass, a tenth of the time of `Cover.at`.
+
+    Attributes:
+        packed: (V, 4) of the usual frame.
+        usual: (K,) as of `Cover`.
+        moves: (K, R * 4) those of `Cover`, which leave the fourth number alone.
+        region: (V,).
+    """
+
+    packed: Array
+    usual: Array
+    moves: Array
+    region: Array
+
+    @staticmethod
+    def of(cover: Cover) -> _Laid:
+        moves = torch.zeros(len(cover.usual), 1, 3) if cover.moves is None else cover.moves
+        wide = torch.nn.functional.pad(moves, (0, 1)).flatten(1)
+        region = torch.zeros_like(cover.region) if cover.moves is None else cover.region
+        return _Laid(*(part.cpu().numpy() for part in (cover.packed, cover.usual, wide, region)))
+
+    def at(self, told: Array) -> Tensor:
+        """(V, 4) of a frame, as `ops.shade_baked` takes it."""
+        laid = ((told - self.usual) @ self.moves).reshape(-1, 4).take(self.region, axis=0)
+        laid += self.packed
+        return torch.from_numpy(laid)
+
+
 class Shader:
     """Draws what `paint` would of a head whose texture is a stack, many times faster and without gradients.
 
@@ -30,7 +60,7 @@ class Shader:
 
     def __init__(self, geometry: Geometry, layout: Layout, stack: Stack, cover: Cover | None) -> None:
         self._geometry, self._layout = geometry, layout
-        self._cover = cover
+        self._cover = None if cover is None else _Laid.of(cover)
         device = geometry.rest.device
         offsets = geometry.offsets.kept()
         self._linear = isinstance(offsets, FixedOffsets)
@@ -58,7 +88,7 @@ class Shader:
         """
         points, pixels = self._before(camera, params)
         coefficients = torch.from_numpy(told).to(points)
-        cover = None if self._cover is None else self._cover.at(coefficients).packed
+        cover = None if self._cover is None else self._cover.at(told).to(points)
         drawn = ops.shade_baked(
             pixels, self._faces, self._layout.uvs, self._uv_faces, self._maps, coefficients[1:],
             camera.height, camera.width, points=points, axes=self._view_axes, cover=cover,
