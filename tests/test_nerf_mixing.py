@@ -7,7 +7,7 @@ import small_fit
 import torch
 
 from headavatar import ops
-from headavatar.methods.nerf_blendshape.mixing import LR, Mixing
+from headavatar.methods.nerf_blendshape.mixing import LR, Mixing, shared
 
 
 def coefficients(generator: torch.Generator, frames: int, count: int) -> torch.Tensor:
@@ -72,3 +72,17 @@ def test_a_fit_of_few_tables_resumes_and_keeps_every_handle(seed: int) -> None:
     blended = ops.blend_tables(shown, avatar.field.tables)
     wanted = straight.mixing.weights(shown) @ straight.field.tables
     np.testing.assert_allclose(blended.numpy(), wanted.numpy(), atol=1e-5)
+
+
+def test_mixed_tables_are_found_to_span_few(rng: np.random.Generator) -> None:
+    few, many = int(rng.integers(2, 9)), int(rng.integers(20, 40))
+    tables = torch.from_numpy(rng.normal(size=(few, 70_001)) * rng.uniform(0.05, 2.0, (few, 1))).float()
+    mixed = torch.from_numpy(rng.normal(size=(many, few))).float() @ tables
+    found = shared(mixed)
+    assert found is not None and found[1].shape == tables.shape
+    coefficients = torch.from_numpy(rng.uniform(-1, 1, (1, many))).float()
+    assert float((coefficients @ found[0] @ found[1] - coefficients @ mixed).abs().max()) < 1e-4 * float(
+        mixed.abs().max()
+    )
+    assert shared(mixed + 1e-3 * torch.from_numpy(rng.normal(size=mixed.shape)).float()) is None
+    assert shared(tables) is None

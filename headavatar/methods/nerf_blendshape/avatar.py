@@ -20,6 +20,7 @@ from ..residuals import Residual
 from .field import DENSITY_SCALE, DENSITY_SHIFT, Field, Posed
 from .geometry import normals_from_depth, surface
 from .marching import SPACING_M, look
+from .mixing import shared
 from .rays import Cube, RayFrames, head_to_camera
 from .refining import colors_at
 from .warp import Warp
@@ -138,8 +139,16 @@ class NerfBlendshapeAvatar:
 
     def _posed(self, params: HeadParams) -> Posed:
         coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(self.occupied.device)
-        blended = ops.blend_tables(coefficients, self.field.tables)
+        if self._shared is None:
+            blended = ops.blend_tables(coefficients, self.field.tables)
+        else:
+            blended = ops.blend_tables(coefficients @ self._shared[0], self._shared[1])
         return Posed(blended, self.warp.at(params, self.conditioning.clamped(params)) if self.warp else None)
+
+    @cached_property
+    def _shared(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Fewer tables that span those of the field, where there are such."""
+        return shared(self.field.tables)
 
     @cached_property
     def _occupied_box(self) -> Array | None:

@@ -1,7 +1,8 @@
 """Fewer tables than expressions: a learned matrix mixes what a frame's coefficients say into weights of shared tables.
 
 With C a frame's K coefficients, M (K, R) the matrix and T (R, P) the tables, the frame's table is C M T. So each
-coefficient keeps a table of its own, a row of M T, and an avatar has those: nothing that draws it knows of the matrix.
+coefficient keeps a table of its own, a row of M T, and an avatar's files have those: nothing that reads them knows of
+the matrix. What draws finds it again, since tables that were mixed span as few dimensions as they were mixed from.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from ..adam import Adam
 
 LR = 3e-3
 """Step size of the matrix, relative to the largest weight in training, which is 1."""
+SPANNED = 1e-9
+"""Squared lengths of tables along an axis that are smaller than this share of the largest are rounding."""
+ROUNDING = 1e-5
+"""The most that shared tables may be off by, as a share of the largest entry."""
 
 
 class Mixing:
@@ -60,6 +65,33 @@ class Mixing:
         """What `state` gave."""
         self.matrix.copy_(state["matrix"])
         self._optimizer.load_state(state)
+
+
+@torch.no_grad()
+def shared(tables: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Fewer tables that span the same: blending reads less memory.
+
+    Args:
+        tables: (K, P).
+    Returns:
+        matrix (K, R) and tables (R, P) whose product they are but for rounding, R at most half of K; None where there
+        are none.
+    """
+    squares = torch.zeros(len(tables), len(tables), dtype=torch.float64, device=tables.device)
+    for k in _parts(tables.shape[1]):
+        part = tables[:, k].double()
+        squares += part @ part.T
+    sizes, axes = torch.linalg.eigh(squares.cpu())
+    axes = axes[:, sizes > SPANNED * sizes.max()].to(tables)
+    if 2 * axes.shape[1] > len(tables):
+        return None
+    fewer = axes.T @ tables
+    off = max(float((axes @ fewer[:, k] - tables[:, k]).abs().max()) for k in _parts(tables.shape[1]))
+    return (axes, fewer) if off <= ROUNDING * float(tables.abs().max()) else None
+
+
+def _parts(length: int) -> list[slice]:
+    return [slice(start, start + (1 << 16)) for start in range(0, length, 1 << 16)]
 
 
 def _principal(coefficients: torch.Tensor, tables: int) -> torch.Tensor:

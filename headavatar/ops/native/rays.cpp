@@ -112,34 +112,47 @@ inline uint32_t lowest_bits(uint64_t bytes) {
 
 Occupied::Occupied(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
   if (!a.occupancy) return;
-  const i64 side = a.side, cells = side * side * side;
-  bits.assign(ceil_div(cells, 32), 0u);
-  for (i64 i = 0; i < cells; i += 8) {
-    uint64_t bytes = 0;
-    std::memcpy(&bytes, a.occupancy + i, std::min<i64>(8, cells - i));
-    if (!bytes) continue;
-    bits[i >> 5] |= lowest_bits(bytes) << (i & 31);
-    if (bytes & 0x0202020202020202ull) {
-      if (backing.empty()) backing.assign(bits.size(), 0u);
-      backing[i >> 5] |= lowest_bits(bytes >> 1) << (i & 31);
+  const i64 side = a.side, cells = side * side * side, words = ceil_div(cells, 32);
+  bits.assign(words, 0u);
+  std::vector<uint32_t> only(words);
+  std::vector<uint8_t> rows(side * side, 0), along(side * side, 0);  // what is not empty, over (x, y) and (x, z)
+  bool backed = false;
+#pragma omp parallel
+  {
+#pragma omp for schedule(static) reduction(|| : backed)
+    for (i64 word = 0; word < words; ++word) {
+      uint32_t second = 0;
+      for (i64 i = 32 * word; i < std::min(32 * word + 32, cells); i += 8) {
+        uint64_t bytes = 0;
+        std::memcpy(&bytes, a.occupancy + i, std::min<i64>(8, cells - i));
+        if (!bytes) continue;
+        bits[word] |= lowest_bits(bytes) << (i & 31);
+        second |= lowest_bits(bytes >> 1) << (i & 31);
+      }
+      only[word] = second;
+      backed = backed || second;
     }
+#pragma omp for schedule(static)
+    for (i64 x = 0; x < side; ++x)
+      for (i64 y = 0; y < side; ++y) {
+        const uint8_t* row = a.occupancy + (x * side + y) * side;
+        uint8_t any = 0;
+        for (i64 z = 0; z < side; ++z) any |= row[z];
+        if (!any) continue;
+        rows[x * side + y] = 1;
+        for (i64 z = 0; z < side; ++z) along[x * side + z] |= row[z];
+      }
   }
-  std::vector<uint8_t> along(side, 0);
+  if (backed) backing.swap(only);
+  const auto grow = [this](int axis, i64 at) {
+    first[axis] = last[axis] < 0 ? at : std::min(first[axis], at);
+    last[axis] = std::max(last[axis], at);
+  };
   for (i64 x = 0; x < side; ++x)
-    for (i64 y = 0; y < side; ++y) {
-      const uint8_t* row = a.occupancy + (x * side + y) * side;
-      uint8_t any = 0;
-      for (i64 z = 0; z < side; ++z) any |= row[z];
-      if (!any) continue;
-      if (last[0] < 0) first[0] = x, first[1] = y;
-      last[0] = x;
-      first[1] = std::min(first[1], y);
-      last[1] = std::max(last[1], y);
-      for (i64 z = 0; z < side; ++z) along[z] |= row[z];
+    for (i64 k = 0; k < side; ++k) {
+      if (rows[x * side + k]) grow(0, x), grow(1, k);
+      if (along[x * side + k]) grow(2, k);
     }
-  if (last[0] < 0) return;
-  while (!along[first[2]]) ++first[2];
-  for (last[2] = side - 1; !along[last[2]];) --last[2];
 }
 
 Probed probe_ray(const RayArgs& a, const Occupied& occupied, i64 r, int16_t* pieces) {
