@@ -207,7 +207,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=4,
+    version=5,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
