@@ -1,6 +1,9 @@
-"""Random choices of a fit: functions of the seed and the step alone, so that resuming repeats them."""
+"""What makes a fit repeatable: random choices by the seed and the step alone, and sums in one order."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,3 +25,14 @@ def frames_of(seed: int, index: int, count: int, total: int, first: int) -> list
     places = range(index * count, (index + 1) * count)
     orders = {e: torch.randperm(total, generator=generator_of(seed, first - e)) for e in {p // total for p in places}}
     return [int(orders[place // total][place % total]) for place in places]
+
+
+@contextmanager
+def in_fixed_order() -> Iterator[None]:
+    """Sums of gradients at equal places run in one order, else threads make a resumed fit end otherwise."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

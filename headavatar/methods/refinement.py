@@ -11,7 +11,7 @@ from torch import Tensor
 from ..scene import Array, Camera, HeadParams
 from .adam import Adam
 from .base import Refinable
-from .chance import generator_of
+from .chance import generator_of, in_fixed_order
 from .residuals import Residual
 
 
@@ -80,7 +80,8 @@ def refine(
         loss: Tensor = (seen - wanted[chosen].to(seen.device)).square().mean()
         if now.expression is not None:
             loss = loss + how.calm * now.expression.square().sum().to(seen.device)
-        loss.backward()
+        with in_fixed_order():
+            loss.backward()
         optimizer.step(how.final ** (step / max(how.steps - 1, 1)))
         if free.expression is not None:
             with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from ... import ops
 from ...metrics.lpips import Lpips
 from ...scene import PARSING_CLASSES, Array, Clip
 from ..adam import Adam
-from ..chance import frames_of, generator_of
+from ..chance import frames_of, generator_of, in_fixed_order
 from ..conditioning import Conditioning
 from ..learned_residuals import LearnedResiduals
 from ..residuals import Residual
@@ -143,7 +144,8 @@ class NerfBlendshapeTrainer:
         posed = Posed(blended, self.warp.grids(self.expression[frames], learned))
         residual = self.residuals.of(frames, progress < settings.warp_until) if self.residuals else None
         loss, figures = self._loss(index, phase, posed, frames, chosen, patch, generator, residual)
-        loss.backward()
+        with in_fixed_order() if self.residuals else nullcontext():  # poses gather gradients at equal places
+            loss.backward()
 
         rate = rate_at(settings.decay, settings.final_lr, progress)
         assert blended.grad is not None

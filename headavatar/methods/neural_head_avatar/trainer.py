@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from ...metrics.arcface import ArcFaceFeatures
 from ...metrics.lpips import Lpips
 from ...scene import Clip
 from ..adam import Adam
-from ..chance import frames_of, generator_of
+from ..chance import frames_of, generator_of, in_fixed_order
 from ..learned_residuals import LearnedResiduals
 from . import energies
 from .avatar import NeuralHeadAvatar, fresh_offsets, fresh_texture
@@ -141,7 +140,7 @@ class NeuralHeadAvatarTrainer:
             loss = loss + stage.silhouette * energies.masked_l1(alpha, matte, counted)
         if stage.offset_lr > 0:
             loss = loss + self._mesh(stage, seen, world, frames)
-        with _in_fixed_order():
+        with in_fixed_order():
             loss.backward()
 
         falling = rate_at(stage, progress)
@@ -252,17 +251,6 @@ class NeuralHeadAvatarTrainer:
 
 def _perceptual(network: str, device: str) -> Lpips | ArcFaceFeatures:
     return ArcFaceFeatures(device) if network == "arcface" else Lpips(network, device)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _in_fixed_order() -> Iterator[None]:
-    """Sums of gradients at equal places run in one order, else threads make a resumed fit end otherwise."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
