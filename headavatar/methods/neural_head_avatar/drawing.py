@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BEHIND = ("scalp", "neck", "curtain")
 """Regions that reach round to where a camera in front does not see."""
-INNER = (*MOUTH, "mouth_interior", "sockets")
+INNER = (*MOUTH, "sockets")
 """Regions that others hide, besides the parts that stand in them."""
 
 
