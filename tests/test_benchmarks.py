@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
+import small_nha
 
 from headavatar.methods.nerf_blendshape import bench as costs
+from headavatar.methods.neural_head_avatar import bench as mesh_costs
 from headavatar.ops import bench
 from headavatar.ops.bench_cases import CASES, Case
 
@@ -39,3 +42,14 @@ def test_costs_are_written_as_table_and_plot(tmp_path, monkeypatch):
     found = [float(row["step_ms"]) for row in rows if row["axis"] == "samples"]
     assert found == [10.0 * samples for samples in costs.AXES["samples"]]
     assert (tmp_path / "costs.png").stat().st_size > 10_000
+
+
+def test_a_step_and_the_network_of_a_mesh_avatar_are_timed_on_both_backends():
+    small = {"frames_per_step": 1, "map_size": 64, "table_size": 32}
+    with small_nha.coarse():
+        case = mesh_costs.step_case(48, **small)
+        row = bench.measure(replace(case, repeat=1), 1)
+    assert row.native_ms > 0 and row.reference_ms > 0
+    assert case.operations > 0 and mesh_costs.step_case(96, **small).bytes_moved > case.bytes_moved
+    row = bench.measure(mesh_costs.siren_case(200, "fast"), 1)
+    assert row.native_ms > 0 and row.case.operations == 3 * 2 * 200 * (19 * 64 + 2 * 64 * 64 + 96 * 64)

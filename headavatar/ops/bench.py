@@ -113,6 +113,13 @@ def table(rows: list[Row], markdown: bool, bytes_per_s: float, flops: float) -> 
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in (header, *body))
 
 
+def report(rows: list[Row], markdown: bool) -> str:
+    """The machine, its ceilings, measured now, and the rows' table."""
+    bytes_per_s, flops = bandwidth(), arithmetic()
+    ceilings = f"memory {bytes_per_s / 1e9:.1f} GB/s, arithmetic {flops / 1e9:.0f} GFLOP/s"
+    return f"{machine()}\n{ceilings}\n\n{table(rows, markdown, bytes_per_s, flops)}\n"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and write its table to stdout."""
     parser = argparse.ArgumentParser(prog="python -m headavatar.ops.bench", description=__doc__.splitlines()[0])
@@ -124,10 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"nothing to compare: {library.load().reason}\n")
         return 6
     rows = [measure(case, options.rounds) for case in CASES if options.only in case.name]
-    bytes_per_s, flops = bandwidth(), arithmetic()
-    text = table(rows, options.markdown, bytes_per_s, flops)
-    ceilings = f"memory {bytes_per_s / 1e9:.1f} GB/s, arithmetic {flops / 1e9:.0f} GFLOP/s"
-    sys.stdout.write(f"{machine()}\n{ceilings}\n\n{text}\n")
+    sys.stdout.write(report(rows, options.markdown))
     return 0
 
 

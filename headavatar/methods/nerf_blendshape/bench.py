@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ...scene import ARKIT_NAMES, Array, Camera, Clip, HeadParams, Split
+from ...scene import ARKIT_NAMES
+from ..made_up import made_up_clip
 
 BASE = {"expressions": 24, "samples": 10, "size": 256, "frames": 300}
 AXES: dict[str, tuple[int, ...]] = {
@@ -27,43 +28,7 @@ LABELS = {
     "expressions": "expressions with a table (K)", "samples": "most samples on a ray",
     "size": "edge of a frame, pixels", "frames": "frames of the clip",
 }  # fmt: skip
-IDENTITY = 100
-"""Coefficients of the embedded head."""
 FIGURES = ("step_ms", "render_ms", "memory_mb")
-
-
-class _Pictures:
-    """T pictures that are cut out of one, wherever they are read."""
-
-    def __init__(self, count: int, whole: Array, size: int) -> None:
-        self.count, self.whole, self.size = count, whole, size
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: Any) -> Any:
-        spare = len(self.whole) - self.size + 1
-        y, x = int(index) * 7 % spare, int(index) * 13 % spare
-        return self.whole[y : y + self.size, x : x + self.size]
-
-
-def made_up_clip(frames: int, size: int, expressions: int) -> Clip:
-    """A clip of noise within an ellipse where the head is, of which some expressions move."""
-    rng = np.random.default_rng(0)
-    v, u = np.mgrid[:size, :size] / size - 0.5
-    matte = np.where((u / 0.26) ** 2 + (v / 0.36) ** 2 < 1, 255, 0).astype(np.uint8)
-    params = HeadParams.neutral(frames, np.zeros(IDENTITY, np.float32))
-    params.expression[:, :expressions] = rng.uniform(0, 0.8, (frames, expressions))
-    params.rotation[:] = rng.normal(0, 0.1, (frames, 3))
-    params.translation[:] = (0.0, 0.0, -0.6)
-    camera = Camera(np.array([[1.6 * size, 0, size / 2], [0, 1.6 * size, size / 2], [0, 0, 1.0]]), size, size)
-    times = np.arange(frames) / 25
-    noise = rng.integers(0, 256, (size + 64, size + 64, 3), np.uint8)
-    return Clip(
-        _Pictures(frames, noise, size), _Pictures(frames, matte, size), _Pictures(frames, matte // 85, size),  # type: ignore[arg-type]
-        rng.uniform(0.3 * size, 0.7 * size, (frames, 478, 3)), camera, params, times, np.arange(frames),
-        np.ones((size, size), bool), Split.blocks(times),
-    )  # fmt: skip
 
 
 def measure(expressions: int, samples: int, size: int, frames: int) -> dict[str, float]:
