@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
         common: Common,
         out: Annotated[str, typer.Option("--out", help="The workspace to make.")] = "demo.avatar",
     ) -> None:
-        """Show everything on a real clip, fetched from a package registry; about ten minutes on two cores."""
+        """Show everything on a real clip, fetched from a package registry; about a quarter of an hour on two cores."""
         from headavatar.cli import session
         from headavatar.cli.console import tell, words
         from headavatar.cli.reporter import make_reporter

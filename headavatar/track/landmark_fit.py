@@ -22,6 +22,7 @@ from headavatar.scene import Camera
 from headavatar.track.gauss_newton import add_smoothness, solve_bounded
 from headavatar.track.landmark_model import OUTER_EYE_CORNERS, LandmarkModel
 from headavatar.track.settings import LandmarkWeights
+from headavatar.track.workers import in_order
 
 CHUNK = 48
 RIGID = 6
@@ -196,11 +197,11 @@ class LandmarkFit:
     def assemble(self, person: Person, motion: Motion, seen: Observation, with_person: bool) -> Normal:
         """Normal equations of the landmarks and of the priors on expressions."""
         shape = self.surface.shape(person.identity) + person.offset
-        parts = []
-        for start in range(0, len(motion), CHUNK):
-            index = torch.arange(len(motion))[start : start + CHUNK]
-            parts.append(self._assemble(person, shape, motion[index], seen[index], with_person))
-        return Normal.joined(parts)
+
+        def part(index: Tensor) -> Normal:
+            return self._assemble(person, shape, motion[index], seen[index], with_person)
+
+        return Normal.joined(list(in_order(part, torch.arange(len(motion)).split(CHUNK))))
 
     def _assemble(self, person: Person, shape: Tensor, motion: Motion, seen: Observation, with_person: bool) -> Normal:
         w, model, surface = self.weights, self.model, self.surface

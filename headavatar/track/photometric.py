@@ -167,8 +167,11 @@ class PhotometricFit:
     def _add(self, system: Normal, motion: Motion, look: Look, colors: Colors, step: PhotometricStep) -> None:
         """Add what the pictures say to the normal equations, in place."""
         size = system.blocks.shape[1]
-        for rows, view in look.views(motion):
-            hessian, gradient = self._normal(view, motion.rotation[rows], look, colors, step)
+
+        def normal(rows: slice, view: View) -> tuple[Tensor, Tensor]:
+            return self._normal(view, motion.rotation[rows], look, colors, step)
+
+        for rows, (hessian, gradient) in look.each(motion, normal):
             own = min(size, hessian.shape[1])
             system.blocks[rows, :own, :own] += hessian[:, :own, :own].double()
             system.gradient[rows, :own] += gradient[:, :own].double()
@@ -221,11 +224,13 @@ class PhotometricFit:
 
 def psnr(look: Look, motion: Motion, colors: Colors) -> Tensor:
     """(n,) PSNR of the surfels' colors against the pictures, exposure evened out."""
-    errors = []
-    for _, view in look.views(motion):
+
+    def error(_: slice, view: View) -> Tensor:
         weight = view.glimpse.weight * colors.confidence
         squared = colors.residual(view.glimpse).square().mean(-1)
-        errors.append((weight * squared).sum(1) / weight.sum(1).clamp(min=1e-6))
+        return (weight * squared).sum(1) / weight.sum(1).clamp(min=1e-6)
+
+    errors = [found for _, found in look.each(motion, error)]
     return -10 * torch.log10(torch.cat(errors).clamp(min=1e-8))
 
 

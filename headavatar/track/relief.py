@@ -16,7 +16,7 @@ from torch import Tensor
 from headavatar.track.appearance import Colors, cauchy
 from headavatar.track.landmark_fit import Motion, projection_jacobian
 from headavatar.track.surfels import Surfels
-from headavatar.track.views import Look
+from headavatar.track.views import Look, View
 
 NEIGHBORS = 8
 DEEPEST_M, HIGHEST_M = -0.02, 0.05
@@ -44,20 +44,22 @@ class Relief:
 
     def update(self, look: Look, motion: Motion, colors: Colors, given: Tensor, robust: float) -> None:
         """One Gauss-Newton step of all offsets from the frames of which (T,) bool `given` is true."""
-        square, pull, count = torch.zeros_like(self.height), torch.zeros_like(self.height), 0
-        for rows, view in look.views(motion):
+
+        def sums(rows: slice, view: View) -> tuple[Tensor, Tensor]:
             kept = given[look.frames[rows]]
-            if not kept.any():
-                continue
             residual = colors.residual(view.glimpse)
             weight = view.glimpse.weight * colors.confidence * kept[:, None]
             weight = weight * cauchy(residual, robust) / robust**2
             along = (projection_jacobian(view.world, look.focal) * view.normals[..., None, :]).sum(-1)
             by_x, by_y = view.slopes()
             slope = by_x * along[..., :1] + by_y * along[..., 1:]
-            square += (weight * slope.square().sum(-1)).sum(0)
-            pull += (weight * (slope * residual).sum(-1)).sum(0)
-            count += int(kept.sum())
+            return (weight * slope.square().sum(-1)).sum(0), (weight * (slope * residual).sum(-1)).sum(0)
+
+        square, pull = torch.zeros_like(self.height), torch.zeros_like(self.height)
+        for _, (squares, pulls) in look.each(motion, sums, given):
+            square += squares
+            pull += pulls
+        count = int(given[look.frames].sum())
         height = self.height.double().numpy()
         matrix = sparse.diags(square.double().numpy() / count + _SMALL) + _SMOOTH * self._laplacian
         gradient = pull.double().numpy() / count + _SMALL * height + _SMOOTH * (self._laplacian @ height)

@@ -20,6 +20,7 @@ from headavatar.track.canonical import obj_text
 from headavatar.track.inputs import Inputs
 from headavatar.track.settings import TrackSettings
 from headavatar.track.solve import Track
+from headavatar.track.workers import in_order
 from headavatar.workspace import Workspace, atomic, layout
 
 JOINTS = {"neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6}
@@ -150,16 +151,21 @@ def _overlay(
     whole_focal, whole_center = float(track.camera.K[0, 0]), torch.as_tensor(track.camera.K[:2, 2], dtype=torch.float32)
     overlaps: list[float | None] = []
 
+    def picture(row: int) -> tuple[Array, float | None]:
+        source = track.kept[row]
+        world = _posed(head, track, neck, row)
+        overlap = measure.silhouette_iou(head, world, focal, center, clip.parsing[source])
+        normal, mask = overlay.surface(head, world, whole_focal, whole_center, clip.size)
+        name = layout.frame_name(int(clip.frame_idx[source]))
+        workspace.write_image(f"{layout.HEAD_NORMALS}/{name}", overlay.normal_picture(normal, mask))
+        seen = clip.landmarks[source] * scale
+        return overlay.picture(clip.images[source], normal, mask, points[row] * scale, seen), overlap
+
     def pictures() -> Iterator[Array]:
         with context.reporter.task("overlay", len(track.kept)) as task:
-            for row, source in enumerate(track.kept):
-                world = _posed(head, track, neck, row)
-                overlaps.append(measure.silhouette_iou(head, world, focal, center, clip.parsing[source]))
-                seen = clip.landmarks[source] * scale
-                normal, mask = overlay.surface(head, world, whole_focal, whole_center, clip.size)
-                name = layout.frame_name(int(clip.frame_idx[source]))
-                workspace.write_image(f"{layout.HEAD_NORMALS}/{name}", overlay.normal_picture(normal, mask))
-                yield overlay.picture(clip.images[source], normal, mask, points[row] * scale, seen)
+            for drawn, overlap in in_order(picture, range(len(track.kept))):
+                overlaps.append(overlap)
+                yield drawn
                 task.advance()
 
     steps = np.diff(clip.times_s[track.kept])

@@ -20,6 +20,7 @@ from headavatar.scene import Array
 from headavatar.track.appearance import cauchy
 from headavatar.track.landmark_fit import Motion, project
 from headavatar.track.pictures import Pictures, images_of, sample
+from headavatar.track.workers import in_order
 
 _SLACK_M = 0.004
 _SHARPNESS = 4.0
@@ -88,9 +89,13 @@ def gather(
     height, width = pictures.images.shape[1:3]
     # in bytes, since a large texture seen by hundreds of frames would fill the memory as floats
     seen = torch.empty(len(frames), len(atlas.rows), 4, dtype=torch.uint8)
-    for i, frame in enumerate(frames):
-        color, weight = _unproject(head, atlas, world[i], pictures, int(frame), height, width)
+
+    def look(i: int) -> None:
+        color, weight = _unproject(head, atlas, world[i], pictures, int(frames[i]), height, width)
         seen[i] = (torch.cat([color, weight[:, None]], 1).clamp(0, 1) * 255).round()
+
+    for _ in in_order(look, range(len(frames))):
+        pass
     parts = [_agreed(part.float() / 255) for part in seen.split(_TEXELS, dim=1)]
     return _fill(head, atlas, torch.cat([mean for mean, _ in parts]), torch.cat([total for _, total in parts]))
 

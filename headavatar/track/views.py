@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from headavatar.track.appearance import Glimpse, harmonics
 from headavatar.track.landmark_fit import Motion, Person, project
 from headavatar.track.pictures import Pictures, chunks, images_of, sample
 from headavatar.track.surfels import Surfels
+from headavatar.track.workers import in_order
 
 CHUNK = 8
 _RASTER = 128
@@ -21,6 +23,8 @@ _SLACK_M = 0.006
 _LEAST_FACING = 0.15
 _LEAST_TRUST = 0.9
 _SLOPE_PX = 0.75
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -87,17 +91,29 @@ class Look:
         colors = sample(images, pixels).transpose(1, 2)
         return View(world, arm, normals, pixels, images, Glimpse(colors, weight, harmonics(normals)))
 
-    def views(self, motion: Motion) -> Iterator[tuple[slice, View]]:
-        """All frames, a few at a time."""
-        for rows in chunks(len(self.frames), CHUNK):
-            yield rows, self.view(motion, rows)
+    def each(
+        self, motion: Motion, work: Callable[[slice, View], Result], given: Tensor | None = None
+    ) -> Iterator[tuple[slice, Result]]:
+        """What `work` makes of the frames, a few at a time and on all cores.
+
+        Args:
+            motion: of all n frames.
+            work: from rows of `frames`, and the view of them.
+            given: (T,) bool; rows where none is true are left out.
+        """
+        rows = chunks(len(self.frames), CHUNK)
+        if given is not None:
+            rows = [some for some in rows if given[self.frames[some]].any()]
+        return in_order(lambda some: (some, work(some, self.view(motion, some))), rows)
 
     def glimpses(self, motion: Motion, given: Tensor) -> Iterator[Glimpse]:
         """What the frames show of which (T,) bool `given` is true."""
-        for rows in chunks(len(self.frames), CHUNK):
-            if (kept := given[self.frames[rows]]).any():
-                glimpse = self.view(motion, rows).glimpse
-                yield Glimpse(glimpse.colors, glimpse.weight * kept[:, None], glimpse.harmonics)
+
+        def glimpse(rows: slice, view: View) -> Glimpse:
+            seen = view.glimpse
+            return Glimpse(seen.colors, seen.weight * given[self.frames[rows]][:, None], seen.harmonics)
+
+        return (found for _, found in self.each(motion, glimpse, given))
 
 
 def visible(
@@ -117,16 +133,19 @@ def visible(
     scale = _RASTER / columns
     height = round(rows * scale)
     focal, center = focal * scale, pictures.center * scale
-    seen = torch.zeros(len(motion), len(surfels), dtype=torch.bool)
-    for frames in chunks(len(motion), CHUNK):
+
+    def of(frames: slice) -> Tensor:
         part = motion[frames]
         turn = part.rotation.transpose(1, 2)
         world = head.vertices(person.identity, part.expression) @ turn + part.translation[:, None]
         points = surfels.surface.points(shape, part.expression) @ turn + part.translation[:, None]
         screen = torch.cat([project(world, focal, center), -world[..., 2:]], -1)
         pixels = project(points, focal, center).long()
+        seen = torch.zeros(len(part), len(surfels), dtype=torch.bool)
         for k in range(len(part)):
             depth = rasterize(screen[k], head.faces, height, _RASTER).depth
             front = depth[pixels[k, :, 1].clamp(0, height - 1), pixels[k, :, 0].clamp(0, _RASTER - 1)]
-            seen[frames.start + k] = (-points[k, :, 2] < front + _SLACK_M) | (front <= 0)
-    return seen
+            seen[k] = (-points[k, :, 2] < front + _SLACK_M) | (front <= 0)
+        return seen
+
+    return torch.cat(list(in_order(of, chunks(len(motion), CHUNK))))
