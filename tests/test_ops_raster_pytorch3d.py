@@ -1,4 +1,7 @@
-"""What is asked of pytorch3d, and how its answer is read: by a stand-in that keeps to its documented conventions."""
+"""What is asked of pytorch3d, and how its answer is read.
+
+By a stand-in that keeps to its documented conventions, and by the library itself on the processor where it imports.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,16 @@ def test_pixels_and_layers_come_back_as_ours(monkeypatch, height, width):
     modules["pytorch3d.structures"].Meshes = Meshes
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
+    compare(height, width, torch.float64)
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 20), (16, 28), (30, 18)])
+def test_the_library_itself_answers_as_ours_where_it_is_installed(height, width):
+    pytest.importorskip("pytorch3d.renderer.mesh", exc_type=ImportError)
+    compare(height, width, torch.float32)
+
+
+def compare(height, width, dtype):
     seed = torch.seed() % 2**31
     print(f"seed {seed}")
     generator = torch.Generator().manual_seed(seed)
@@ -53,6 +66,6 @@ def test_pixels_and_layers_come_back_as_ours(monkeypatch, height, width):
     with ops.backend.use("reference"):
         expected = ops.rasterize(vertices, faces, height, width, layers=2).face_index
     assert int((expected >= 0).sum()) > 100
-    found = cuda.visible_faces_by_pytorch3d(vertices, faces, height, width, 2)
+    found = cuda.visible_faces_by_pytorch3d(vertices.to(dtype), faces, height, width, 2)
     assert found.shape == expected.shape and found.dtype == expected.dtype
     assert float((found == expected).float().mean()) > 0.998  # places are rounded, which may tip a pixel on an edge
