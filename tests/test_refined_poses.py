@@ -187,12 +187,6 @@ def test_an_avatar_without_gradients_is_refused() -> None:
     assert refinable(Stiff(), EvalSettings()) is None  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("every", [0, -3])
-def test_every_frame_of_none_is_refused(avatars: dict[str, Any], every: int) -> None:
-    with pytest.raises(UsageError, match="refine_every"):
-        refinable(avatars["nerf-blendshape"], EvalSettings(refine="pose", refine_every=every))
-
-
 def test_nothing_to_compare_changes_nothing(avatars: dict[str, Any], clip: Clip) -> None:
     avatar, none = avatars["nerf-blendshape"], np.zeros(clip.valid.shape, bool)
     found = refine(avatar, clip.params[0], clip.camera, np.ones((64, 64, 3)), none, expression=True, seed=0)

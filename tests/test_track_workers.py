@@ -44,15 +44,14 @@ def test_pieces_are_worked_on_at_the_same_time_and_each_on_one_core(threads: int
 
 
 def test_no_more_results_wait_than_there_are_threads(threads: int) -> None:
-    taken = 0
+    taken = []
 
-    def items() -> Iterator[int]:
-        nonlocal taken
-        for taken in range(1, 101):
-            yield taken
+    def item(i: int) -> int:
+        taken.append(i)
+        return i
 
-    for done, _ in enumerate(in_order(lambda item: item, items()), start=1):
-        assert taken <= done + threads
+    for done, _ in enumerate(in_order(lambda i: i, map(item, range(100))), start=1):
+        assert len(taken) <= done + threads
 
 
 def test_an_error_arrives_with_its_item_and_ends_the_work(threads: int) -> None:

@@ -35,15 +35,10 @@ def refinable(avatar: Avatar, settings: EvalSettings) -> Refinable | None:
     """The avatar, if poses are to be refined against it; None if not. To be asked before anything is measured.
 
     Raises:
-        UsageError: its method does not say how its pictures change with the pose, or no frame would be refined.
+        UsageError: its method does not say how its pictures change with the pose.
     """
     if settings.refine == "none":
         return None
-    if settings.refine_every < 1:
-        raise UsageError(
-            f"refine_every cannot be {settings.refine_every}.", why="every K-th frame is refined, so K is 1 or more",
-            fix="--set refine_every=1",
-        )  # fmt: skip
     if not isinstance(avatar, Refinable):
         raise UsageError(
             f"Poses cannot be refined against an avatar of {avatar.method}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from headavatar.ranges import AT_LEAST_ONE
 from headavatar.workspace.stages import StageSpec, setting
 
 
@@ -18,7 +19,7 @@ class EvalSettings:
         "none", "A second figure, beside that of tracked poses: what is refined against the avatar for it.",
         choices=("none", "pose", "pose+expression"), added_later=True,
     )  # fmt: skip
-    refine_every: int = setting(1, "Refine only every K-th holdout frame.", added_later=True)
+    refine_every: int = setting(1, "Refine only every K-th holdout frame.", added_later=True, within=AT_LEAST_ONE)
 
 
 def _models(settings: Any) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class ExportSettings:
     )  # fmt: skip
     expression: str = setting("", "Face of obj and ply, as in jawOpen=0.6,browInnerUp=1.", added_later=True)
     all_expressions: bool = setting(False, "A mesh for every expression too, in obj and ply.", added_later=True)
-    voxel_mm: float = setting(2.0, "How fine an avatar's mesh is, millimetres.", added_later=True)
+    voxel_mm: float = setting(2.0, "How fine an avatar's mesh is, millimetres.", added_later=True, within=(0.1, 100))
 
     @property
     def of_avatar(self) -> bool:

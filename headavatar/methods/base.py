@@ -12,6 +12,7 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from ..ranges import NOT_NEGATIVE
 from ..scene import Array, Camera, Clip, HeadParams, RenderOutput, Surface
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from .residuals import Residual
 
 
-def option(default: Any, help: str, *, choices: tuple[Any, ...] = (), added_later: bool = False) -> Any:
+def option(
+    default: Any, help: str, *, choices: tuple[Any, ...] = (), within: tuple[float, float] = NOT_NEGATIVE,
+    added_later: bool = False,
+) -> Any:  # fmt: skip
     """A field of a method's settings: default, help text and allowed values, as dataclass metadata.
 
     Avatars of versions that did not know a field which was `added_later` stay current while it has its default.
     """
-    about = {"help": help, "choices": choices, "changes_result": True, "added_later": added_later}
+    about = {"help": help, "choices": choices, "within": within, "changes_result": True, "added_later": added_later}
     return dataclass_field(default=default, metadata=about)
 
 

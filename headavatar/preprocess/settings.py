@@ -7,6 +7,7 @@ from typing import Any
 
 from headavatar.pretrained import cache
 from headavatar.pretrained.catalog import FACE_NORMALS
+from headavatar.ranges import AT_LEAST_ONE
 from headavatar.workspace.stages import StageSpec, setting
 
 MINIMUM_USABLE_FRAMES = 24
@@ -18,7 +19,9 @@ class PreprocessSettings:
     video: str = setting(
         "", "the video to read; anything ffmpeg decodes, or a folder of pictures", changes_result=False
     )
-    fps: float = setting(25.0, "frames per second of a folder of pictures; a video says its own", added_later=True)
+    fps: float = setting(
+        25.0, "frames per second of a folder of pictures; a video says its own", added_later=True, within=(0.1, 1000)
+    )
     masks: str = setting(
         "", "folder of the person's mattes, named like the pictures; else their transparency, else a network",
         changes_result=False,
@@ -30,7 +33,7 @@ class PreprocessSettings:
     )  # fmt: skip
     start: float = setting(0.0, "seconds of the video to skip")
     max_frames: int = setting(0, "stop after this many frames; 0 takes all")
-    every: int = setting(1, "take every K-th frame")
+    every: int = setting(1, "take every K-th frame", within=AT_LEAST_ONE)
     size: int = setting(256, "side of the square crop, pixels", choices=(256, 512))
     matting: str = setting(
         "modnet", "network for the person's matte; rvm is GPL-3.0, selfie is light and coarse",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from headavatar.workspace.stages import StageSpec, setting
@@ -19,8 +20,8 @@ class ReenactSettings:
         "relative", "relative: each measured from its own rest; absolute: the driver's parameters as they are.",
         choices=("relative", "absolute"),
     )  # fmt: skip
-    src_neutral: int = setting(-1, "The driver's frame at rest, by its number; -1 finds it.")
-    tgt_neutral: int = setting(-1, "The target's frame at rest, by its number; -1 finds it.")
+    src_neutral: int = setting(-1, "The driver's frame at rest, by its number; -1 finds it.", within=(-1, inf))
+    tgt_neutral: int = setting(-1, "The target's frame at rest, by its number; -1 finds it.", within=(-1, inf))
     gain: str = setting(
         "none", "range scales each expression by how far the target's clip takes it over the driver's.",
         choices=("none", "range"),

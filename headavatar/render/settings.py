@@ -22,7 +22,7 @@ class RenderSettings:
     frames: str = setting("", "Part of the clip for self, as A:B in usable frames, like 0:100; empty takes all.")
     size: int = setting(0, "Side of a rendered picture in pixels; 0 keeps the clip's.")
     background: str = setting("white", "Color behind the head.", choices=("white", "black", "gray", "green"))
-    orbit_deg: float = setting(15.0, "How far orbit and swing go to either side, degrees.")
+    orbit_deg: float = setting(15.0, "How far orbit and swing go to either side, degrees.", within=(0, 180))
     expression: str = setting("", "Face of still, orbit, swing and views, as in jawOpen=0.6,browInnerUp=1.")
     cameras: str = setting("", "Cameras to see it from: a JSON file, ours or transforms.json.", changes_result=False)
     look: str = setting(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headavatar.ranges import AT_LEAST_ONE
 from headavatar.workspace.stages import StageSpec, setting
 
 
@@ -13,8 +14,10 @@ from headavatar.workspace.stages import StageSpec, setting
 class ReportSettings:
     """What goes into the report."""
 
-    frames: int = setting(24, "Frames on the contact sheet, and as many rejected ones.")
-    holdout: int = setting(12, "Held-out frames rendered to choose from, where `eval` has not scored them all.")
+    frames: int = setting(24, "Frames on the contact sheet, and as many rejected ones.", within=AT_LEAST_ONE)
+    holdout: int = setting(
+        12, "Held-out frames rendered to choose from, where `eval` has not scored them all.", within=AT_LEAST_ONE
+    )
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"fast": {}, "balanced": {}, "quality": {"frames": 48}}

@@ -9,6 +9,7 @@ from typing import Any
 
 from headavatar.dialects import layouts
 from headavatar.pretrained import cache
+from headavatar.ranges import AT_LEAST_ONE
 from headavatar.workspace.stages import StageSpec, setting
 
 
@@ -169,9 +170,13 @@ class TrackSettings:
         choices=tuple(REFINEMENTS),
     )
     field_of_view_deg: float = setting(
-        45.0, "Field of view of the uncropped video's longer side, degrees: what is believed before anything is seen."
+        45.0,
+        "Field of view of the uncropped video's longer side, degrees: what is believed before anything is seen.",
+        within=(1, 170),
     )
-    keyframes: int = setting(96, "Frames, all from the training part, that identity and focal length are fitted to.")
+    keyframes: int = setting(
+        96, "Frames, all from the training part, that identity and focal length are fitted to.", within=AT_LEAST_ONE
+    )
     outline_keyframes: int = setting(
         32, "Frames, of those, whose outline ears and skull follow; with 0 landmarks alone shape the head."
     )
@@ -180,10 +185,14 @@ class TrackSettings:
         "Let the head's surface leave the model where outlines ask for it: hair's bulk, a beard, a large nose.",
         added_later=True,
     )
-    surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.")
-    person_keyframes: int = setting(48, "Frames that `quality` aligns the person to the picture in.")
-    texture_size: int = setting(512, "Side of the texture, pixels.")
-    texture_frames: int = setting(96, "Frames, all from the training part, that the texture is gathered from.")
+    surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.", within=AT_LEAST_ONE)
+    person_keyframes: int = setting(
+        48, "Frames that `quality` aligns the person to the picture in.", within=AT_LEAST_ONE
+    )
+    texture_size: int = setting(512, "Side of the texture, pixels.", within=(16, 8192))
+    texture_frames: int = setting(
+        96, "Frames, all from the training part, that the texture is gathered from.", within=AT_LEAST_ONE
+    )
     head: str = setting("embedded", "Head model: embedded, or the name of one that `headavatar models add` read.")
     imported_from: str = setting(
         "none", "Layout of the folder that gives camera and poses; none finds them.", choices=("none", *layouts.NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -164,6 +165,7 @@ def _build(
         if name in types:
             origin = (where or {}).get(name, "")
             chosen[name] = _coerce(name, value, types[name], metadata[name].get("choices", ()), origin)
+            _check(name, chosen[name], metadata[name].get("within"), origin)
     return kind(**chosen)
 
 
@@ -188,6 +190,21 @@ def _coerce(name: str, value: Any, kind: Any, choices: tuple[Any, ...], where: s
             fix=f"Did you mean {near[0]!r}?" if near else f"Try {name}={known[0]}.",
         )
     return result
+
+
+def _check(name: str, value: Any, within: tuple[float, float] | None, where: str) -> None:
+    """Refuse a number that lies outside what the field may be, or that is none."""
+    if within is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    low, high = within
+    if low <= value <= high and math.isfinite(value):
+        return
+    origin = f" ({where})" if where else ""
+    allowed = f"from {low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
+    raise UsageError(
+        f"{name} cannot be {value!r}{origin}.", why=f"It takes a number that is {allowed}.",
+        fix=f"Give it as {name}=VALUE, or leave it out.",
+    )  # fmt: skip
 
 
 def _parse(value: Any, kind: Any) -> Any:

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from dataclasses import field as dataclass_field
 from typing import Any
 
+from headavatar.ranges import NOT_NEGATIVE
+
 
 def setting(
     default: Any,
     help: str,
     *,
     choices: tuple[Any, ...] = (),
+    within: tuple[float, float] = NOT_NEGATIVE,
     changes_result: bool = True,
     added_later: bool = False,
 ) -> Any:
@@ -26,6 +29,7 @@ def setting(
         default: the value of the balanced preset; lists and dicts are not allowed.
         help: one sentence, shown by --help and written beside the value in config.toml.
         choices: the values allowed, where they are few.
+        within: least and largest value allowed, of a number.
         changes_result: False keeps the field out of the fingerprint (number of threads, paths of inputs whose
             content is digested, …).
         added_later: True keeps the field out of the fingerprint while it has its default: results of versions that
@@ -33,7 +37,13 @@ def setting(
     """
     return dataclass_field(
         default=default,
-        metadata={"help": help, "choices": choices, "changes_result": changes_result, "added_later": added_later},
+        metadata={
+            "help": help,
+            "choices": choices,
+            "within": within,
+            "changes_result": changes_result,
+            "added_later": added_later,
+        },  # fmt: skip
     )
 
 

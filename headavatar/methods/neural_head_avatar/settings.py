@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
+from ...ranges import A_SHARE, AT_LEAST_ONE
 from ..base import MethodSpec, option
 
 
@@ -14,8 +16,8 @@ class NeuralHeadAvatarSettings:
 
     geometry_steps: int = option(200, "Steps that shape the mesh alone.")
     texture_steps: int = option(200, "Steps that paint it.")
-    joint_steps: int = option(1200, "Steps that do both.")
-    frames_per_step: int = option(2, "Frames a step.")
+    joint_steps: int = option(1200, "Steps that do both.", within=AT_LEAST_ONE)
+    frames_per_step: int = option(2, "Frames a step.", within=AT_LEAST_ONE)
     offsets: str = option(
         "smooth", "How offsets are held: as smoothed vectors, or in the published network.", choices=("smooth", "siren")
     )  # fmt: skip
@@ -32,13 +34,15 @@ class NeuralHeadAvatarSettings:
     )  # fmt: skip
     sparsity: float = option(1e-7, "Weight of the sum of the absolute values of a stack's maps.")
     bake: bool = option(False, "Write the network into a stack of maps at the end, which draws fast and exports.")
-    map_size: int = option(256, "Edge of the texture's maps, texels.")
-    table_size: int = option(128, "Edge of what expressions add to a stack, texels.")
-    map_features: int = option(16, "Features of a texel, for the network.")
-    hidden: int = option(64, "Width of the texture's network.")
-    layers: int = option(3, "Layers of the texture's network.")
-    shader_hidden: int = option(64, "Width of the layer that light acts in.")
-    mapping_hidden: int = option(64, "Width of the layers that turn a condition into scales and shifts.")
+    map_size: int = option(256, "Edge of the texture's maps, texels.", within=(8, 8192))
+    table_size: int = option(128, "Edge of what expressions add to a stack, texels.", within=(8, 8192))
+    map_features: int = option(16, "Features of a texel, for the network.", within=AT_LEAST_ONE)
+    hidden: int = option(64, "Width of the texture's network.", within=AT_LEAST_ONE)
+    layers: int = option(3, "Layers of the texture's network.", within=AT_LEAST_ONE)
+    shader_hidden: int = option(64, "Width of the layer that light acts in.", within=AT_LEAST_ONE)
+    mapping_hidden: int = option(
+        64, "Width of the layers that turn a condition into scales and shifts.", within=AT_LEAST_ONE
+    )
     condition: str = option(
         "expression", "What the texture is told: how the mouth stands, there alone, or every expression, everywhere.",
         choices=("mouth", "expression"),
@@ -49,7 +53,7 @@ class NeuralHeadAvatarSettings:
     turning_lr: float = option(4e-4, "Step size of what neck and pose do to offsets, in the joint stage.")
     map_lr: float = option(3e-3, "Step size of the texture's map.")
     network_lr: float = option(2e-3, "Step size of the networks.")
-    final_lr: float = option(0.1, "Step sizes at a stage's end, as a share of those at its start.")
+    final_lr: float = option(0.1, "Step sizes at a stage's end, as a share of those at its start.", within=A_SHARE)
     joint_share: float = option(0.1, "Step size of the offsets in the joint stage, as a share.")
     pose_lr: float = option(
         0.0, "Step size of what every training frame's pose and expression are off by, in the joint stage; 0 trusts "
@@ -66,12 +70,12 @@ class NeuralHeadAvatarSettings:
     semantic_weight: float = option(0.0, "Weight of hair, eyes and mouth where the picture shows them.")
     closed_weight: float = option(0.0, "Weight of the gap between closed lids, squared millimeters.")
     perceptual_weight: float = option(0.1, "Weight of LPIPS on patches; 0 leaves it out.")
-    perceptual_from: float = option(0.5, "Share of the joint stage after which LPIPS joins.")
+    perceptual_from: float = option(0.5, "Share of the joint stage after which LPIPS joins.", within=A_SHARE)
     perceptual_network: str = option(
         "alex", "Network of that LPIPS; or a face recognition network's features, whose weights `models add` took in.",
         choices=("alex", "vgg", "arcface"),
     )  # fmt: skip
-    patch: int = option(128, "Edge of a patch, pixels.")
+    patch: int = option(128, "Edge of a patch, pixels.", within=(16, inf))
 
 
 PRESETS: dict[str, dict[str, Any]] = {
