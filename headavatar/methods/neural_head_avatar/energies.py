@@ -103,5 +103,6 @@ def normal_laplacian(normals: Tensor, mask: Tensor) -> Tensor:
     radius = max(1, round(max(mask.shape[1:]) / 50 * 3**0.5))
     edge = 2 * radius + 1
     stacked = torch.cat([normals * mask[..., None], mask[..., None]], -1).permute(0, 3, 1, 2)
-    blurred = avg_pool2d(stacked, edge, 1, radius).permute(0, 2, 3, 1)
+    # a box is two strips: 38 readings of a pixel instead of 361 at 256 pixels
+    blurred = avg_pool2d(avg_pool2d(stacked, (edge, 1), 1, (radius, 0)), (1, edge), 1, (0, radius)).permute(0, 2, 3, 1)
     return (normals - blurred[..., :3] / blurred[..., 3:].clamp_min(1e-4)) * mask[..., None]
