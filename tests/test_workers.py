@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from headavatar.track.workers import in_order
+from headavatar.workers import in_order
 
 
 @pytest.fixture(params=[1, 2, 3])

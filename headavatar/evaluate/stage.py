@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from headavatar.metrics.truth import face_mask, on_white, without_covered
 from headavatar.ops import backend
 from headavatar.progress import RunContext
 from headavatar.scene import Array, Clip
+from headavatar.workers import in_order
 from headavatar.workspace import Workspace, load_clip, load_head, provenance
 from headavatar.workspace.clips import read_image
 
@@ -58,16 +60,25 @@ def run(workspace: Workspace, settings: EvalSettings, context: RunContext) -> di
     outlines: list[float] = []
     before: tuple[int, list[Array]] | None = None
     height, width = clip.valid.shape
-    with context.reporter.task("eval", len(clip.split.holdout)) as task:
+
+    def drawn() -> Iterator[tuple[int, list[Array], Array]]:
+        """Frames one after the other: their number, the truth and what is compared with it, and the face."""
         for frame in (int(i) for i in clip.split.holdout):
+            seen = avatar.render(clip.params[frame], clip.camera)
+            outlines.append(_outline(seen.alpha, clip, frame))
+            pictures = seen.rgb, show_training_frame(clip, frame), mesh.render(frame)
+            shown = [without_covered(picture, clip.covered, frame) for picture in pictures]
             truth = on_white(clip.images[frame], clip.mattes[frame])
-            face = face_mask(clip.landmarks[frame], height, width)
-            drawn = avatar.render(clip.params[frame], clip.camera)
-            outlines.append(_outline(drawn.alpha, clip, frame))
-            pictures = drawn.rgb, show_training_frame(clip, frame), mesh.render(frame)
-            shown = [truth, *(without_covered(picture, clip.covered, frame) for picture in pictures)]
-            for name, picture in zip(names, shown[1:], strict=True):
-                figures[name].append(compare(network, picture, truth, clip.valid, face))
+            yield frame, [truth, *shown], face_mask(clip.landmarks[frame], height, width)
+
+    def compared(one: tuple[int, list[Array], Array]) -> tuple[int, list[Array], list[Figures]]:
+        frame, (truth, *shown), face = one
+        return frame, [truth, *shown], [compare(network, picture, truth, clip.valid, face) for picture in shown]
+
+    with context.reporter.task("eval", len(clip.split.holdout)) as task:
+        for frame, shown, found in in_order(compared, drawn()):
+            for name, row in zip(names, found, strict=True):
+                figures[name].append(row)
             if before is not None and clip.frame_idx[frame] == clip.frame_idx[before[0]] + 1:
                 for name, flicker in zip(names, _flicker(clip, (before[0], frame), before[1], shown), strict=True):
                     figures[name][-1][FLICKER] = flicker

@@ -22,7 +22,7 @@ from headavatar.scene import Camera
 from headavatar.track.gauss_newton import add_smoothness, solve_bounded
 from headavatar.track.landmark_model import OUTER_EYE_CORNERS, LandmarkModel
 from headavatar.track.settings import LandmarkWeights
-from headavatar.track.workers import in_order
+from headavatar.workers import in_order
 
 CHUNK = 48
 RIGID = 6

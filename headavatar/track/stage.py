@@ -20,7 +20,7 @@ from headavatar.track.canonical import obj_text
 from headavatar.track.inputs import Inputs
 from headavatar.track.settings import TrackSettings
 from headavatar.track.solve import Track
-from headavatar.track.workers import in_order
+from headavatar.workers import in_order
 from headavatar.workspace import Workspace, atomic, layout
 
 JOINTS = {"neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6}

@@ -20,7 +20,7 @@ from headavatar.scene import Array
 from headavatar.track.appearance import cauchy
 from headavatar.track.landmark_fit import Motion, project
 from headavatar.track.pictures import Pictures, images_of, sample
-from headavatar.track.workers import in_order
+from headavatar.workers import in_order
 
 _SLACK_M = 0.004
 _SHARPNESS = 4.0

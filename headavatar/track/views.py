@@ -15,7 +15,7 @@ from headavatar.track.appearance import Glimpse, harmonics
 from headavatar.track.landmark_fit import Motion, Person, project
 from headavatar.track.pictures import Pictures, chunks, images_of, sample
 from headavatar.track.surfels import Surfels
-from headavatar.track.workers import in_order
+from headavatar.workers import in_order
 
 CHUNK = 8
 _RASTER = 128
