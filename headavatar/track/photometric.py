@@ -16,6 +16,7 @@ from torch import Tensor
 
 from headavatar.head import HeadModel
 from headavatar.track.appearance import Colors, cauchy, gather
+from headavatar.track.expression_prior import ExpressionPrior
 from headavatar.track.gauss_newton import add_smoothness, solve_bounded
 from headavatar.track.landmark_fit import (
     RIGID,
@@ -78,6 +79,7 @@ class PhotometricFit:
         self.head, self.surfels, self.relief, self.pictures = head, surfels, relief, pictures
         self.train, self.landmarks = train, landmarks
         self.pixels_per_focal = pictures.focal / focal
+        self.prior = ExpressionPrior(head.expression_names)
         surface = surfels.surface
         self.expression_basis = surface.expression_basis.permute(1, 2, 0).contiguous()  # (N, 3, E)
         self.person_basis = torch.cat([surface.expression_basis, surface.identity_basis]).permute(1, 2, 0).contiguous()
@@ -165,7 +167,7 @@ class PhotometricFit:
         return advance(motion, solve_bounded(blocks, bands, gradient, lower, upper))
 
     def _add(self, system: Normal, motion: Motion, look: Look, colors: Colors, step: PhotometricStep) -> None:
-        """Add what the pictures say to the normal equations, in place."""
+        """Add what the pictures say, and what is believed of expressions, to the normal equations, in place."""
         size = system.blocks.shape[1]
 
         def normal(rows: slice, view: View) -> tuple[Tensor, Tensor]:
@@ -181,6 +183,7 @@ class PhotometricFit:
                 system.shared_gradient += gradient[:, size:].sum(0).double()
                 system.mixed[rows] += hessian[:, :size, size:].double()
         system.blocks.diagonal(dim1=1, dim2=2).mul_(1 + 1e-4)
+        self.prior.add(system, motion.expression, step.mirror, step.rest)
 
     def _normal(
         self, view: View, rotation: Tensor, look: Look, colors: Colors, step: PhotometricStep

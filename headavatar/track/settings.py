@@ -120,6 +120,7 @@ class PhotometricStep:
         robust: color residual, of 1, beyond which a point's pull falls.
         landmarks: share of the landmarks' say that is left.
         score, sparsity, identity, smooth_rotation, smooth_translation, smooth_expression: as in `LandmarkWeights`.
+        mirror, rest: as in `ExpressionPrior.add`.
     """
 
     name: str
@@ -135,7 +136,11 @@ class PhotometricStep:
     smooth_rotation: float = 3e5
     smooth_translation: float = 1e7
     smooth_expression: float = 5.0
+    mirror: float = 0.0
+    rest: float = 0.0
 
+
+_BELIEVED = {"smooth_expression": 20.0, "mirror": 100.0, "rest": 10.0}
 
 REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     "none": (),
@@ -150,11 +155,11 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     ),
     "quality": (
         PhotometricStep("coarse poses", "pose", 0.5, 1.5, 6),
-        PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.005),
-        PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005),
-        PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.002),
-        PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002),
-        PhotometricStep("sharp", "all", 1.0, 0.6, 4, robust=0.03, landmarks=0.002),
+        PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.005, identity=2.0, **_BELIEVED),
+        PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005, **_BELIEVED),
+        PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.002, identity=2.0, **_BELIEVED),
+        PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002, **_BELIEVED),
+        PhotometricStep("sharp", "all", 1.0, 0.6, 4, robust=0.03, landmarks=0.002, **_BELIEVED),
     ),
 }
 """The sub-stages of photometric refinement that `refine` names."""
