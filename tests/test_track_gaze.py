@@ -14,6 +14,7 @@ from headavatar.scene import ARKIT_NAMES
 from headavatar.track.gaze import depth_inside, gaze_of, refine_gaze, steadied, with_gaze
 from headavatar.track.landmark_fit import Motion, Person
 from headavatar.track.pictures import Pictures
+from headavatar.track.shut_eyes import BLINK_S, blinks, lids_held, looking_on
 
 FRAMES, SIZE = 24, 256
 LOOKS = [k for k, name in enumerate(ARKIT_NAMES) if name.startswith("eyeLook")]
@@ -105,3 +106,39 @@ def test_depth_inside_is_the_distance_to_the_edge() -> None:
     expected = torch.tensor([0.5, 1.0, -1.0, -1.0])
     assert torch.allclose(depth_inside(points, square), expected)
     assert torch.allclose(depth_inside(points, square.flip(0)), expected)
+
+
+def test_blinks_are_short(rng: np.random.Generator) -> None:
+    times = np.cumsum(rng.uniform(0.02, 0.05, 200))
+    shut = np.zeros(200, bool)
+    shut[40 : 40 + int(rng.integers(1, 8))] = True  # at most .45 s
+    shut[90:130] = True  # at least .8 s: looking down, or asleep
+    shut[196:] = True
+    found = blinks(shut, times)
+    assert (found == shut)[:90].all() and (found == shut)[130:].all() and not found[90:130].any()
+    assert not blinks(np.ones(5, bool), times[:5]).any() and times[130] - times[89] > BLINK_S
+
+
+def test_eyes_go_on_looking_through_a_blink_and_lids_stay_down(rng: np.random.Generator) -> None:
+    """A blink that was half taken for a look down becomes a blink, and the lids hang where they hung."""
+    model, count, blinking = head(), 12, np.zeros(12, bool)
+    blinking[5:8] = True
+    gaze = np.tile(rng.uniform(-0.15, 0.15, 2), (count, 1))
+    times, known = np.arange(count) / 30, np.full((count, 2), 1 / 0.03**2)
+    sunk = gaze + np.where(blinking[:, None], [0.0, 0.25], 0.0)
+    angles, information = looking_on(sunk, known, blinking, times)
+    angles = steadied(angles, information, times)
+    assert np.abs(angles - gaze).max() < 1e-3
+    half = torch.zeros(count, len(ARKIT_NAMES))
+    half[5:8, BLINKS] = 0.5
+    before = with_gaze(model, half, torch.from_numpy(sunk).float())
+    after = with_gaze(model, half, torch.from_numpy(angles).float())
+    held = lids_held(model, before, after, blinking)
+    lids = torch.nonzero(model.regions["eyelids"])[:, 0]
+    hung, up, stayed = (
+        model.vertices(torch.zeros(model.identity_size), e, subset=lids)[6] for e in (before, after, held)
+    )
+    assert (stayed - hung).norm(dim=1).mean() < 0.5 * (up - hung).norm(dim=1).mean()
+    assert (held[5:8, BLINKS] > 0.5).all() and torch.equal(held[~torch.from_numpy(blinking)], after[~blinking])
+    others = [k for k in range(len(ARKIT_NAMES)) if k not in BLINKS]
+    assert torch.equal(held[:, others], after[:, others])

@@ -24,6 +24,7 @@ from headavatar.head.model import GAZE_LIMITS_RAD, JOINTS
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import Motion, Person, project
 from headavatar.track.pictures import Pictures, chunks, images_of, sample
+from headavatar.track.shut_eyes import blinks, lids_held, looking_on
 
 SIDES = ("Left", "Right")
 OPENINGS = (
@@ -97,15 +98,18 @@ def refine_gaze(
         train: (T,) bool, frames that the irises' brightness may be learnt from.
         focal: pixels, at the pictures' size.
     Returns:
-        the motion with other eyeLook* coefficients.
+        the motion with other eyeLook* coefficients, and in blinks with lids that need no look down to be shut.
     """
     with torch.no_grad():
         eyes = look(head, person, motion, pictures, focal)
         known = gaze_of(head, motion.expression)
         angles, information = find(eyes, known, train)
         angles = leveled(angles, information, known.numpy(), train.numpy())
-        angles = steadied(angles, information, pictures.times_s.numpy())
-        return replace(motion, expression=with_gaze(head, motion.expression, torch.from_numpy(angles).float()))
+        times_s = pictures.times_s.numpy()
+        blinking = blinks(information[:, 1] <= _SHUT, times_s)
+        angles = steadied(*looking_on(angles, information, blinking, times_s), times_s)
+        turned = with_gaze(head, motion.expression, torch.from_numpy(angles).float())
+        return replace(motion, expression=lids_held(head, motion.expression, turned, blinking))
 
 
 def gaze_of(head: HeadModel, expression: Tensor) -> Tensor:
