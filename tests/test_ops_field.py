@@ -110,6 +110,15 @@ def test_blend_tables_agrees(generator, frames):
     assert ops.blend_tables(weights[0], tables).shape == (70001,)
 
 
+@pytest.mark.parametrize("frames", [1, 3])
+def test_tables_of_16_bit_numbers_blend_as_what_they_stand_for(generator, backend, frames):
+    weights = torch.randn(frames, 5, generator=generator)
+    tables = torch.randn(5, 3001, generator=generator).to(torch.bfloat16)
+    assert torch.allclose(ops.blend_tables(weights, tables), weights @ tables.float(), atol=1e-5)
+    with pytest.raises(ValueError, match="gradients"):
+        ops.blend_tables(weights.requires_grad_(), tables)
+
+
 @needs_native
 @pytest.mark.parametrize("widths", [(32, 64, 16), (7, 13, 5, 3), (31, 64, 64, 64, 65), (1, 1), (80, 64, 3)])
 @pytest.mark.parametrize("points", [1, 96, 1000])

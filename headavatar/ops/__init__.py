@@ -30,7 +30,8 @@ A blended hash grid and its field, B frames in one call; x[frame_offsets[b]:fram
     loss(picture).backward()                                       # `distortion` is a loss that keeps light together
     optimizer.step([(coefficients[b], blended.grad[b]) for b in range(B)])           # RankOneAdam(tables, lr=1e-2)
 
-Where nothing is trained, `render_rays` does sampling, field and compositing in one call.
+Where nothing is trained, `render_rays` does sampling, field and compositing in one call; `pixel_rays` gives it the rays
+of a picture's pixels, and `lay_over` puts what they saw over a background.
 
 Points are moved before they are looked up by grids of displacements: `spread` makes one from scattered values, `refine`
 reads a coarse one at the nodes of a finer one, `warp_points` moves the points, and `render_rays` takes one as `warp`.
@@ -52,16 +53,18 @@ from headavatar.ops.harmonics import spherical_harmonics
 from headavatar.ops.hashgrid import HashGridSpec, blend_tables, hash_encode
 from headavatar.ops.mlp import fused_mlp
 from headavatar.ops.optimizer import RankOneAdam
+from headavatar.ops.picture import lay_over, pixel_rays
 from headavatar.ops.posing import PackedShape, pack_shape, pose_shape
 from headavatar.ops.raster import Fragments, interpolate, rasterize
 from headavatar.ops.rendering import render_rays
-from headavatar.ops.sampling import RaySamples, sample_rays
+from headavatar.ops.sampling import Cells, RaySamples, sample_rays
 from headavatar.ops.texturing import sample_maps
 from headavatar.ops.warping import refine, spread, warp_points
 
 __all__ = [
     "BakedMaps",
     "BakedPicture",
+    "Cells",
     "Composite",
     "Fragments",
     "HashGridSpec",
@@ -77,8 +80,10 @@ __all__ = [
     "hash_encode",
     "interpolate",
     "nerf_field",
+    "lay_over",
     "pack_maps",
     "pack_shape",
+    "pixel_rays",
     "pose_shape",
     "rasterize",
     "refine",

@@ -86,22 +86,27 @@ def blend_tables(weights: Tensor, tables: Tensor) -> Tensor:
 
     Args:
         weights: (K,) or (B, K) coefficients.
-        tables: (K, P).
+        tables: (K, P); also bfloat16, which is half as long to read, where nothing is trained.
     Returns:
         (P,) or (B, P): weights @ tables; carries gradients to both. The gradient to `tables` is as large as they are:
         to train them, blend `tables.detach()` and hand the blended table's gradient to `RankOneAdam`.
     Raises:
-        ValueError: shapes do not fit.
+        ValueError: shapes do not fit, or gradients are asked of 16-bit tables.
     """
     if tables.ndim != 2 or weights.ndim not in (1, 2) or weights.shape[-1] != len(tables):
         raise ValueError(f"weights {tuple(weights.shape)} do not fit tables {tuple(tables.shape)}")
     batch = weights if weights.ndim == 2 else weights[None]
+    short = tables.dtype == torch.bfloat16
+    if short and (weights.requires_grad or tables.requires_grad):
+        raise ValueError("tables of 16-bit numbers have no gradients")
+    if short and not (tables.device.type == "cpu" and backend.is_native(weights)):
+        tables, short = tables.to(weights.dtype), False
     if backend.is_triton(weights, tables):
         from headavatar.ops.cuda import tables as cuda
 
         blend = cuda.blend_tables
     else:
-        blend = native.blend_tables if backend.is_native(weights, tables) else reference.blend_tables
+        blend = native.blend_tables if short or backend.is_native(weights, tables) else reference.blend_tables
     blended = blend(batch, tables)
     return blended if weights.ndim == 2 else blended[0]
 

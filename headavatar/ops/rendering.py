@@ -14,7 +14,7 @@ from headavatar.ops.hashgrid import HashGridSpec, runs_native
 from headavatar.ops.mlp import check_layers
 from headavatar.ops.native import rendering as native
 from headavatar.ops.reference import rendering as reference
-from headavatar.ops.sampling import sample_rays
+from headavatar.ops.sampling import Cells, sample_rays
 from headavatar.ops.warping import nodes_of, warp_points
 
 
@@ -33,7 +33,7 @@ def render_rays(
     samples: int,
     low: Tensor,
     high: Tensor,
-    occupancy: Tensor | None = None,
+    occupancy: Tensor | Cells | None = None,
     probes: int = 64,
     min_step: float = 0.0,
     density_shift: float = -3.0,
@@ -57,16 +57,18 @@ def render_rays(
         spec: the grid's layout.
         bands: of the spherical harmonics of the direction that the color network is given, 1 to 4.
         samples: the most samples of a ray.
-        low, high, occupancy, probes, min_step: as in `sample_rays`.
+        low, high, probes, min_step: as in `sample_rays`.
+        occupancy: likewise, or `Cells` where many calls use the same.
         density_shift: as in `nerf_field`.
         density_scale: density per softplus, per unit of distance along the rays.
         warp: (nodes³ · 4) displacements that samples are moved by before the field is asked, as in `warp_points`.
         opaque: a ray of whose light less than this is left counts as opaque: the rest is taken to look like what was
             seen of it. At 1e-2 a sixth of a soft head's samples are saved, and pictures agree to some 70 dB.
         columns: of the picture whose rows the rays are, where they are one; 0 elsewhere.
-        agreement: a pixel of that picture becomes the mean of its four neighbors where colors and opacities of these
-            differ by no more than this, and their distances by no more than this share; first those with odd columns
-            and rows, of diagonal neighbors, then every other one that is left. 0 follows all rays.
+        agreement: a pixel of that picture lies between its neighbors where colors and opacities of the nearest four
+            differ by no more than this, their distances by no more than this share, and a cubic surface through
+            sixteen of them is bent by no more than a twentieth of this: first those with odd columns and rows, between
+            diagonal neighbors, then every other one that is left. 0 follows all rays.
     Returns:
         Composite of the R rays, without gradients.
     Raises:
@@ -81,8 +83,9 @@ def render_rays(
         raise ValueError("a ray needs 1 to 4 bands, at least one sample, and 1 to 1024 probes")
     if columns < 0 or (columns and len(origins) % columns):
         raise ValueError(f"{len(origins)} rays are not rows of {columns}")
-    if occupancy is not None and (occupancy.ndim != 3 or len(set(occupancy.shape)) != 1):
-        raise ValueError(f"an occupancy grid is a cube, not {tuple(occupancy.shape)}")
+    grid = occupancy.grid if isinstance(occupancy, Cells) else occupancy
+    if grid is not None and (grid.ndim != 3 or len(set(grid.shape)) != 1):
+        raise ValueError(f"an occupancy grid is a cube, not {tuple(grid.shape)}")
     if table.shape != (spec.parameters,):
         raise ValueError(f"a table {tuple(table.shape)} for a grid of {spec.parameters} parameters")
     check_layers(sigma_weights, spec.width)
@@ -93,15 +96,16 @@ def render_rays(
     nodes = 0 if warp is None else nodes_of(warp)
     moved = () if warp is None else (warp,)
     if runs_native(spec, origins, directions, near, far, table, *sigma_weights, *color_weights, *moved):
+        kept = occupancy if isinstance(occupancy, Cells) else None if grid is None else Cells(grid)
         return Composite(
             *native.render_rays(
                 origins, directions, near, far, table, list(sigma_weights), list(color_weights), spec, bands, samples,
-                low, high, occupancy, probes, min_step, density_shift, density_scale, opaque, warp, nodes,
-                columns, agreement,
+                low, high, None if kept is None else kept.packed, probes, min_step, density_shift, density_scale,
+                opaque, warp, nodes, columns, agreement,
             )
         )  # fmt: skip
     found = sample_rays(
-        origins, directions, near, far, samples, low=low, high=high, occupancy=occupancy, probes=probes,
+        origins, directions, near, far, samples, low=low, high=high, occupancy=grid, probes=probes,
         min_step=min_step, jitter=False,
     )  # fmt: skip
     # On a card the samples' tensors are longer than their number.
@@ -114,4 +118,4 @@ def render_rays(
     seen = composite(sigma, rgb, found.deltas, found.distances, found.ray_offsets)
     whole = torch.where(seen.alpha > 1 - opaque, seen.alpha, 1.0)
     seen = Composite(seen.rgb / whole[:, None], seen.alpha / whole, seen.depth / whole)
-    return reference.with_means(seen, columns, agreement) if columns > 2 and agreement > 0 else seen
+    return reference.between_neighbors(seen, columns, agreement) if columns > 2 and agreement > 0 else seen

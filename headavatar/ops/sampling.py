@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,6 +14,24 @@ from headavatar.ops.reference import sampling as reference
 
 BACKING = 3
 """In an occupancy grid of bytes: a cell that only backs others, see `sample_rays`."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """An occupancy grid that many pictures look things up in: what the kernel makes of it is kept.
+
+    Attributes:
+        grid: as `sample_rays` takes it; not to be changed.
+    """
+
+    grid: Tensor
+
+    @cached_property
+    def packed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The grid as the native kernel reads it: a byte a cell, bits, and the box of what is not empty."""
+        cells, _ = native.cells_of(self.grid)
+        assert cells is not None
+        return cells, *native.pack_cells(cells)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,10 @@ class NerfBlendshapeAvatar:
             return self.occupied
         return torch.where(self.backing & ~self.occupied, BACKING, self.occupied.to(torch.uint8)).to(torch.uint8)
 
+    @cached_property
+    def _cells(self) -> ops.Cells:
+        return ops.Cells(self.cells)
+
     @property
     def expression_range(self) -> tuple[Array, Array]:
         """Lowest and highest value of every expression in training, (E,) each; others are clamped to them."""
@@ -101,24 +105,18 @@ class NerfBlendshapeAvatar:
         frames = RayFrames.of(params, camera, self.cube, str(device))
         height, width = camera.height, camera.width
         behind = torch.tensor(background, dtype=torch.float32, device=device)
-        rgb = behind.expand(height, width, 3).clone()
+        rgb = behind.repeat(width).repeat(height, 1).reshape(height, width, 3)
         alpha, depth = torch.zeros(height, width, device=device), torch.zeros(height, width, device=device)
         x0, y0, x1, y1 = self._in_sight(params, camera)
         rows = max(1, CHUNK // max(x1 - x0, 1))
         for top in range(y0, y1 if x1 > x0 else y0, rows):
-            part = slice(top, min(top + rows, y1)), slice(x0, x1)
-            directions, length = frames.rectangle(0, x0, top, x1, part[0].stop)
+            directions, length = frames.rectangle(0, x0, top, x1, min(top + rows, y1))
             seen = look(
-                self.field, posed, frames.origins[0], directions.reshape(-1, 3), self.cells,
+                self.field, posed, frames.origins[0], directions.reshape(-1, 3), self._cells,
                 samples=self.samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
                 columns=x1 - x0 if device.type == "cpu" else 0,  # a card has all followed sooner than some chosen
             )  # fmt: skip
-            opacity, distance = seen.alpha.reshape(length.shape), seen.depth.reshape(length.shape)
-            rgb[part] = torch.addcmul(seen.rgb.reshape(*length.shape, 3), (1 - opacity)[..., None], behind).clamp_(0, 1)
-            alpha[part] = opacity
-            # Along the ray in cube units → along the camera's z in metres.
-            in_metres = distance / opacity.clamp_min(1e-6) * self.cube.side / length
-            depth[part] = torch.where(opacity > 1e-3, in_metres, 0.0)
+            ops.lay_over(seen, length, behind, self.cube.side, x0, top, rgb, alpha, depth)
         alpha_map, depth_map = alpha.cpu().numpy(), depth.cpu().numpy()
         return RenderOutput(
             rgb.cpu().numpy(), alpha_map, depth_map, lambda: normals_from_depth(depth_map, alpha_map, camera)
@@ -147,8 +145,9 @@ class NerfBlendshapeAvatar:
 
     @cached_property
     def _shared(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Fewer tables that span those of the field, where there are such."""
-        return shared(self.field.tables)
+        """Fewer tables that span those of the field, where there are such, rounded to what is quick to read."""
+        found = shared(self.field.tables)
+        return None if found is None else (found[0], found[1].to(torch.bfloat16))
 
     @cached_property
     def _occupied_box(self) -> Array | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ... import ops
 from ...scene import Array, Camera, HeadParams
 
 
@@ -104,13 +105,4 @@ class RayFrames:
         Returns:
             unit directions (rows, columns, 3), and (rows, columns) length along the ray per unit of camera z.
         """
-        turn = self.turns[frame]
-        u = torch.arange(x0, x1, device=turn.device, dtype=torch.float32) + 0.5
-        v = torch.arange(y0, y1, device=turn.device, dtype=torch.float32) + 0.5
-        # Axis by axis, since torch is slow along axes of three.
-        axes = [u * turn[axis, 0] + (v * turn[axis, 1] + turn[axis, 2])[:, None] for axis in range(3)]
-        length = (axes[0] ** 2).addcmul_(axes[1], axes[1]).addcmul_(axes[2], axes[2]).sqrt_()
-        directions = torch.empty(*length.shape, 3, device=turn.device)
-        for axis in range(3):
-            torch.div(axes[axis], length, out=directions[..., axis])
-        return directions, length
+        return ops.pixel_rays(self.turns[frame], x0, y0, x1 - x0, y1 - y0)

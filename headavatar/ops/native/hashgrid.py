@@ -23,8 +23,11 @@ FEATURES = (1, 2, 4, 8)
 class _Blend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, tables: Tensor) -> Tensor:
-        blended = tables.new_empty(len(weights), tables.shape[1])
-        args = BlendArgs(address(weights), address(tables), address(blended), None, None, *_sizes(weights, tables))
+        blended = weights.new_empty(len(weights), tables.shape[1])
+        args = BlendArgs(
+            address(weights), address(tables), address(blended), None, None, *_sizes(weights, tables),
+            tables.dtype == torch.bfloat16,
+        )  # fmt: skip
         handle().ha_blend_forward(ctypes.byref(args))
         ctx.save_for_backward(weights, tables)
         return blended

@@ -8,11 +8,12 @@ namespace ha {
 // Tables (K, P) into B blended ones.
 struct BlendArgs {
   const float* weights;  // (B, K)
-  const float* tables;   // (K, P)
+  const void* tables;    // (K, P) float, or bfloat16 where nothing is trained
   float* blended;        // (B, P); its gradient in blend_backward
   float* grad_weights;   // (B, K) or null
   float* grad_tables;    // (K, P) or null
   i64 frames, count, size;
+  int32_t bfloat16;
 };
 
 // One Adam step on (K, P) tables whose gradient is sum_j coefficients[j] (outer) gradients[j].

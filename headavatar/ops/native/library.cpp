@@ -8,7 +8,7 @@
 #define HA_TEXT(x) #x
 #define HA_NAME(x) HA_TEXT(x)
 
-HA_API int ha_abi() { return 19; }
+HA_API int ha_abi() { return 20; }
 HA_API const char* ha_isa() { return HA_NAME(HA_ISA); }
 HA_API int64_t ha_tile() { return ha::kTile; }
 

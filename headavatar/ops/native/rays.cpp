@@ -76,11 +76,10 @@ inline int probe_pieces(const RayArgs& a, const Occupied& occupied, bool unit_bo
     const vi at = __builtin_convertvector(x, vi), last = int32_t(a.side - 1) - vi{};
     cell = cell * int32_t(a.side) + ((at < last) ? at : last);
   }
-  uint32_t bits = occupied_lanes(occupied.bits.data(), cell);
+  uint32_t bits = occupied_lanes(occupied.bits, cell);
   const i64 left = a.probes - first;
   if (left < W) bits &= (1u << left) - 1u;
-  if (bits && !occupied.backing.empty())
-    backing += __builtin_popcount(bits & occupied_lanes(occupied.backing.data(), cell));
+  if (bits && occupied.backing) backing += __builtin_popcount(bits & occupied_lanes(occupied.backing, cell));
   int found = 0;
   for (; bits; bits &= bits - 1) pieces[found++] = int16_t(first + __builtin_ctz(bits));
   return found;
@@ -110,32 +109,30 @@ inline uint32_t lowest_bits(uint64_t bytes) {
 
 }  // namespace
 
-Occupied::Occupied(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
-  if (!a.occupancy) return;
-  const i64 side = a.side, cells = side * side * side, words = ceil_div(cells, 32);
-  bits.assign(words, 0u);
-  std::vector<uint32_t> only(words);
+void pack(const uint8_t* occupancy, i64 side, uint32_t* packed, i64* box) {
+  const i64 cells = side * side * side, words = words_of(side);
   std::vector<uint8_t> rows(side * side, 0), along(side * side, 0);  // what is not empty, over (x, y) and (x, z)
   bool backed = false;
 #pragma omp parallel
   {
 #pragma omp for schedule(static) reduction(|| : backed)
     for (i64 word = 0; word < words; ++word) {
-      uint32_t second = 0;
+      uint32_t first = 0, second = 0;
       for (i64 i = 32 * word; i < std::min(32 * word + 32, cells); i += 8) {
         uint64_t bytes = 0;
-        std::memcpy(&bytes, a.occupancy + i, std::min<i64>(8, cells - i));
+        std::memcpy(&bytes, occupancy + i, std::min<i64>(8, cells - i));
         if (!bytes) continue;
-        bits[word] |= lowest_bits(bytes) << (i & 31);
+        first |= lowest_bits(bytes) << (i & 31);
         second |= lowest_bits(bytes >> 1) << (i & 31);
       }
-      only[word] = second;
+      packed[word] = first;
+      packed[words + word] = second;
       backed = backed || second;
     }
 #pragma omp for schedule(static)
     for (i64 x = 0; x < side; ++x)
       for (i64 y = 0; y < side; ++y) {
-        const uint8_t* row = a.occupancy + (x * side + y) * side;
+        const uint8_t* row = occupancy + (x * side + y) * side;
         uint8_t any = 0;
         for (i64 z = 0; z < side; ++z) any |= row[z];
         if (!any) continue;
@@ -143,8 +140,11 @@ Occupied::Occupied(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
         for (i64 z = 0; z < side; ++z) along[x * side + z] |= row[z];
       }
   }
-  if (backed) backing.swap(only);
-  const auto grow = [this](int axis, i64 at) {
+  i64 *first = box, *last = box + 3;
+  std::fill_n(first, 3, 0);
+  std::fill_n(last, 3, -1);
+  box[6] = backed;
+  const auto grow = [first, last](int axis, i64 at) {
     first[axis] = last[axis] < 0 ? at : std::min(first[axis], at);
     last[axis] = std::max(last[axis], at);
   };
@@ -153,6 +153,22 @@ Occupied::Occupied(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
       if (rows[x * side + k]) grow(0, x), grow(1, k);
       if (along[x * side + k]) grow(2, k);
     }
+}
+
+Occupied::Occupied(const RayArgs& a) : first{0, 0, 0}, last{-1, -1, -1} {
+  if (!a.occupancy) return;
+  i64 made[7];
+  const i64 *box = a.box, words = words_of(a.side);
+  bits = a.packed;
+  if (!bits) {
+    own_.resize(2 * words);
+    pack(a.occupancy, a.side, own_.data(), made);
+    bits = own_.data();
+    box = made;
+  }
+  std::copy_n(box, 3, first);
+  std::copy_n(box + 3, 3, last);
+  if (box[6]) backing = bits + words;
 }
 
 Probed probe_ray(const RayArgs& a, const Occupied& occupied, i64 r, int16_t* pieces) {
@@ -182,13 +198,19 @@ Probed probe_ray(const RayArgs& a, const Occupied& occupied, i64 r, int16_t* pie
 
 }  // namespace ha
 
+// What rays look up in a grid of cells, for as many calls as use it: (2, words) and (7,), see `pack`.
+HA_API void ha_pack_cells(const uint8_t* occupancy, i64 side, uint32_t* words, i64* box) {
+  ha::pack(occupancy, side, words, box);
+}
+
 // First pass: the pieces that are occupied (R, probes), how many (R,), near end and length of a piece (R, 2), and how
 // many samples the ray gets (R,).
 HA_API void ha_probe_rays(const float* origins, const float* directions, const float* near, const float* far, i64 rays,
                           const float* low, const float* high, const uint8_t* occupancy, i64 side, i64 probes,
                           i64 samples, double min_step, int16_t* pieces, int32_t* filled, float* interval,
                           i64* counts) {
-  const ha::RayArgs args = {origins, directions, near, far, low, high, occupancy, rays, side, probes, samples, min_step};
+  const ha::RayArgs args = {origins, directions, near, far, low, high, occupancy, rays, side, probes, samples,
+                            min_step, nullptr, nullptr};
   const ha::Occupied occupied(args);
 #pragma omp parallel for schedule(static, 256)
   for (i64 r = 0; r < rays; ++r) {

@@ -71,6 +71,14 @@ def cells_of(occupancy: Tensor | None) -> tuple[Tensor | None, int]:
     return occupancy.to("cpu", kept).contiguous(), len(occupancy)
 
 
+def pack_cells(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """What the kernels look up in a grid of `cells_of`: bits (2, words), and the box of those that are not empty."""
+    side = len(cells)
+    words, box = torch.empty(2, -(-(side**3) // 32), dtype=torch.int32), torch.empty(7, dtype=torch.int64)
+    handle().ha_pack_cells(pointer(cells), size(side), pointer(words), pointer(box))
+    return words, box
+
+
 def sample_rays(
     origins: Tensor,
     directions: Tensor,

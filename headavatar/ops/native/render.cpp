@@ -9,6 +9,7 @@
 #include "harmonics.h"
 #include "nets.h"
 #include "rays.h"
+#include "rounds.h"
 
 namespace ha {
 
@@ -23,7 +24,7 @@ struct RenderArgs {
   const float* warp;         // (warp_nodes^3, 4) displacements of positions, or null
   i64 warp_nodes;
   i64 columns;               // of the picture whose rows the rays are; 0: no picture
-  float agreement;           // a pixel whose neighbors differ by no more is their mean; 0: none is
+  float agreement;           // a pixel whose neighbors differ by no more may lie between them; 0: none does
   float *rgb, *alpha, *depth;  // (R, 3), (R,), (R,)
 };
 
@@ -31,9 +32,10 @@ namespace {
 
 typedef float v8 __attribute__((vector_size(32)));
 
-constexpr i64 kBlock = 1536;  // rays that a thread takes at once
-constexpr i64 kWave = 2;     // samples of a ray that are asked for at once
-constexpr i64 kChunk = 32;   // tiles that go through a level of the grid together, while its table stays in the cache
+constexpr i64 kBlock = 768;   // rays that a thread takes at once
+constexpr i64 kWave = 2;     // samples of a ray that are asked for at once,
+constexpr float kLast = 0.3f;  // and one where less light than this is left: it may be the last
+constexpr i64 kChunk = 16;   // tiles that go through a level of the grid together, while its table stays in the cache
 
 struct Walker {
   i64 ray;
@@ -141,7 +143,9 @@ class Renderer {
     return stop;
   }
 
-  i64 samples_of(const Walker& w) const { return std::min(kWave, w.probed.count - w.next); }
+  i64 samples_of(const Walker& w) const {
+    return std::min(w.transmittance < kLast ? 1 : kWave, w.probed.count - w.next);
+  }
 
   // Positions of a walker's next samples: the middles of equal shares of its occupied pieces.
   void place(const Walker& w, i64 samples, i64 at) {
@@ -230,49 +234,6 @@ class Renderer {
   alignas(64) float density_[kTile], opacity_[kTile], colors_[3 * kTile];
 };
 
-// Pixels of a picture in the order of their rounds: first every second one of every second row and the picture's edges,
-// then the middles of four of these, then what lies between two of each.
-int round_of(i64 x, i64 y, i64 columns, i64 rows) {
-  if (x == 0 || y == 0 || x == columns - 1 || y == rows - 1) return 0;
-  return x % 2 == 0 && y % 2 == 0 ? 0 : (x % 2 == y % 2 ? 1 : 2);
-}
-
-// Makes a pixel the mean of its four neighbors of earlier rounds, if these agree.
-bool interpolate(const RenderArgs& a, i64 ray, const i64* neighbors) {
-  float low[5], high[5], sum[5] = {};
-  for (int k = 0; k < 4; ++k) {
-    const i64 n = ray + neighbors[k];
-    const float value[5] = {a.rgb[3 * n], a.rgb[3 * n + 1], a.rgb[3 * n + 2], a.alpha[n], a.depth[n]};
-    for (int c = 0; c < 5; ++c) {
-      low[c] = k ? std::min(low[c], value[c]) : value[c];
-      high[c] = k ? std::max(high[c], value[c]) : value[c];
-      sum[c] += 0.25f * value[c];
-    }
-  }
-  bool agree = high[4] - low[4] <= a.agreement * high[4];
-  for (int c = 0; c < 4; ++c) agree &= high[c] - low[c] <= a.agreement;
-  if (!agree) return false;
-  for (int c = 0; c < 3; ++c) a.rgb[3 * ray + c] = sum[c];
-  a.alpha[ray] = sum[3];
-  a.depth[ray] = sum[4];
-  return true;
-}
-
-// The rays that a round has to follow; interpolates the others.
-std::vector<int32_t> rays_of(const RenderArgs& a, int round, std::vector<uint8_t>& done) {
-  const i64 columns = a.columns, rows = a.rays.rays / columns;
-  const i64 corners[4] = {-columns - 1, -columns + 1, columns - 1, columns + 1}, sides[4] = {-columns, -1, 1, columns};
-#pragma omp parallel for schedule(static)
-  for (i64 y = 0; y < rows; ++y)
-    for (i64 x = 0; x < columns; ++x)
-      done[y * columns + x] = round_of(x, y, columns, rows) != round ||
-                              (round && interpolate(a, y * columns + x, round == 1 ? corners : sides));
-  std::vector<int32_t> rays;
-  for (i64 r = 0; r < a.rays.rays; ++r)
-    if (!done[r]) rays.push_back(int32_t(r));
-  return rays;
-}
-
 }  // namespace
 
 HA_API void ha_render(const RenderArgs* args) {
@@ -281,11 +242,11 @@ HA_API void ha_render(const RenderArgs* args) {
   const Net sigma_net(a.sigma_net, false), color_net(a.color_net, false, 0, width);
   const Occupied occupied(a.rays);
   const bool rounds = a.columns > 2 && a.agreement > 0;
-  std::vector<uint8_t> done(rounds ? a.rays.rays : 0);
+  const Picture picture{a.columns, rounds ? a.rays.rays / a.columns : 0, a.agreement, a.rgb, a.alpha, a.depth};
   std::vector<int32_t> rays;
   for (int round = 0; round < (rounds ? 3 : 1); ++round) {
     if (rounds) {
-      rays = rays_of(a, round, done);
+      rays_of(picture, round, rays);
     } else {
       rays.resize(a.rays.rays);
       std::iota(rays.begin(), rays.end(), 0);

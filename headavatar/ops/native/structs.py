@@ -13,7 +13,7 @@ _P, _L, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
 class BlendArgs(ctypes.Structure):
     _fields_ = (
         ("weights", _P), ("tables", _P), ("blended", _P), ("grad_weights", _P), ("grad_tables", _P), ("frames", _L),
-        ("count", _L), ("size", _L),
+        ("count", _L), ("size", _L), ("bfloat16", _I),
     )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ class RayArgs(ctypes.Structure):
     _fields_ = (
         ("origins", _P), ("directions", _P), ("near", _P), ("far", _P), ("low", _P), ("high", _P), ("occupancy", _P),
         ("rays", _L), ("side", _L), ("probes", _L), ("samples", _L), ("min_step", ctypes.c_double),
+        ("packed", _P), ("box", _P),
     )  # fmt: skip
 
 

@@ -41,6 +41,25 @@ void from_float(float x, uint16_t& y) {  // to the nearest, ties to even
   y = uint16_t((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
+template <class T>
+void blend(const BlendArgs& a) {
+  const T* tables = static_cast<const T*>(a.tables);
+#pragma omp parallel for schedule(static)
+  for (i64 block = 0; block < ceil_div(a.size, kBlock); ++block) {
+    const i64 start = block * kBlock, count = std::min(kBlock, a.size - start);
+    for (i64 b = 0; b < a.frames; ++b) std::fill_n(a.blended + b * a.size + start, count, 0.f);
+    for (i64 k = 0; k < a.count; ++k) {
+      const T* __restrict table = tables + k * a.size + start;
+      for (i64 b = 0; b < a.frames; ++b) {
+        const float weight = a.weights[b * a.count + k];
+        float* __restrict out = a.blended + b * a.size + start;
+        if (weight != 0.f)
+          for (i64 n = 0; n < count; ++n) out[n] += weight * to_float(table[n]);
+      }
+    }
+  }
+}
+
 template <class M>
 void adam_block(const AdamArgs& a, i64 k, i64 start, i64 count) {
   float gradient[kBlock];
@@ -88,21 +107,10 @@ HA_API void ha_adam(const AdamArgs* args) {
 }
 
 HA_API void ha_blend_forward(const BlendArgs* args) {
-  const BlendArgs& a = *args;
-#pragma omp parallel for schedule(static)
-  for (i64 block = 0; block < ceil_div(a.size, kBlock); ++block) {
-    const i64 start = block * kBlock, count = std::min(kBlock, a.size - start);
-    for (i64 b = 0; b < a.frames; ++b) std::fill_n(a.blended + b * a.size + start, count, 0.f);
-    for (i64 k = 0; k < a.count; ++k) {
-      const float* __restrict table = a.tables + k * a.size + start;
-      for (i64 b = 0; b < a.frames; ++b) {
-        const float weight = a.weights[b * a.count + k];
-        float* __restrict out = a.blended + b * a.size + start;
-        if (weight != 0.f)
-          for (i64 n = 0; n < count; ++n) out[n] += weight * table[n];
-      }
-    }
-  }
+  if (args->bfloat16)
+    blend<uint16_t>(*args);
+  else
+    blend<float>(*args);
 }
 
 HA_API void ha_blend_backward(const BlendArgs* args) {
@@ -116,7 +124,7 @@ HA_API void ha_blend_backward(const BlendArgs* args) {
         for (i64 b = 0; b < a.frames; ++b)
           for (i64 k = 0; k < a.count; ++k) {
             const float* grad = a.blended + b * a.size + block;
-            const float* table = a.tables + k * a.size + block;
+            const float* table = static_cast<const float*>(a.tables) + k * a.size + block;
             vf sums = {};
             i64 n = 0;
             for (; n + W <= count; n += W) sums += loadf(grad + n) * loadf(table + n);
