@@ -1,8 +1,8 @@
 """Eyes that blink: they go on looking where they looked, and their lids are down for the blink alone.
 
-A lid that falls in a blink and one that follows the eyeball down move skin almost alike (the embedded head's `eyeBlink`
-and `eyeLookDown` have a cosine of .96), and the network's irises sink with the lids. So a blink is half taken for a look
-down. How long it lasts tells them apart.
+A lid that falls in a blink and one that follows the eyeball down move skin almost alike (the embedded head's have a
+cosine of .94), and the network's irises sink with the lids. So a blink is half taken for a look down. How long it lasts
+tells them apart.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from headavatar.head import HeadModel
 from headavatar.scene import Array
+from headavatar.track.landmark_model import LID_PAIRS
 
 BLINK_S = 0.7
 """Time between open eyes up to which what lies between is a blink."""
@@ -53,7 +54,7 @@ def looking_on(angles: Array, information: Array, blinking: Array, times_s: Arra
 
 
 def lids_held(head: HeadModel, before: Tensor, after: Tensor, blinking: Array) -> Tensor:
-    """(T, E) expressions `after` in which lids hang as low as `before`: what a look down no longer does, a blink does.
+    """(T, E) expressions `after` in which eyes are as narrow as `before`; what a look down did, a blink does.
 
     Args:
         head: the head model.
@@ -61,18 +62,20 @@ def lids_held(head: HeadModel, before: Tensor, after: Tensor, blinking: Array) -
         blinking: (T,) bool, frames to change.
     """
     changed, frames = after.clone(), torch.from_numpy(blinking)
-    for side in ("left", "right"):
-        down, blink = (head.expression_names.index(f"{name}{side.title()}") for name in ("eyeLookDown", "eyeBlink"))
-        risen = (before[:, down] - after[:, down]).clamp(min=0)
-        lowered = (after[:, blink] + _blink_per_look(head, down, blink) * risen).clamp(max=1)
+    for side in ("Left", "Right"):
+        looks = [head.expression_names.index(f"eyeLook{way}{side}") for way in ("Down", "Up")]
+        blink = head.expression_names.index(f"eyeBlink{side}")
+        lost = (before - after)[:, looks] @ _blink_per_look(head, looks, blink)
+        lowered = (after[:, blink] + lost.clamp(min=0)).clamp(max=1)
         changed[:, blink] = torch.where(frames, lowered, after[:, blink])
     return changed
 
 
-def _blink_per_look(head: HeadModel, down: int, blink: int) -> float:
-    """How much of a blink lowers lids like a whole look down does, by least squares."""
-    lids = torch.nonzero(head.regions["eyelids"])[:, 0]
-    half = torch.zeros(3, len(head.expression_names))
-    half[1, down], half[2, blink] = 0.5, 0.5
-    rest, low, shut = head.vertices(torch.zeros(head.identity_size), half, subset=lids)
-    return float(((low - rest) * (shut - rest)).sum() / (shut - rest).square().sum())
+def _blink_per_look(head: HeadModel, looks: list[int], blink: int) -> Tensor:
+    """(2,) how much of a blink narrows the eye like each whole look does; negative for one that opens it."""
+    half = torch.zeros(4, len(head.expression_names))
+    half[torch.arange(1, 4), torch.tensor([*looks, blink])] = 0.5
+    points = head.landmark_model().points(torch.zeros(head.identity_size), half)
+    upper, lower = torch.tensor(LID_PAIRS).T
+    opening = (points[:, upper] - points[:, lower]).norm(dim=-1).sum(1)
+    return (opening[1:3] - opening[0]) / (opening[3] - opening[0])
