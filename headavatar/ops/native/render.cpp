@@ -32,7 +32,7 @@ namespace {
 
 typedef float v8 __attribute__((vector_size(32)));
 
-constexpr i64 kBlock = 768;   // rays that a thread takes at once
+constexpr i64 kBlock = 2304;  // rays that a thread takes at once: many, or the last tile of each wave is half empty
 constexpr i64 kWave = 2;     // samples of a ray that are asked for at once,
 constexpr float kLast = 0.3f;  // and one where less light than this is left: it may be the last
 constexpr i64 kChunk = 16;   // tiles that go through a level of the grid together, while its table stays in the cache
