@@ -28,7 +28,7 @@ def _models(settings: Any) -> tuple[str, ...]:
 
 STAGE = StageSpec(
     name="eval",
-    version=3,
+    version=4,
     settings=EvalSettings,
     run="headavatar.evaluate.stage:run",
     upstream=("fit",),

@@ -52,7 +52,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {"fast": {}, "balanced": {}, "quality
 
 STAGE = StageSpec(
     name="export",
-    version=4,
+    version=5,
     settings=ExportSettings,
     run="headavatar.export.stage:run",
     upstream=("track",),

@@ -38,7 +38,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {"fast": {}, "balanced": {}, "quality
 
 STAGE = StageSpec(
     name="reenact",
-    version=3,
+    version=4,
     settings=ReenactSettings,
     run="headavatar.reenact.stage:run",
     upstream=("fit",),

@@ -39,7 +39,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {"fast": {"mode": "self"}, "balanced"
 
 STAGE = StageSpec(
     name="render",
-    version=4,
+    version=5,
     settings=RenderSettings,
     run="headavatar.render.stage:run",
     upstream=("fit",),

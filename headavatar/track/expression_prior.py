@@ -16,6 +16,8 @@ from headavatar.track.landmark_fit import RIGID, Normal
 
 _SIDED = ("jaw", "mouth")
 """Of these the plain Left and Right are directions, not halves of one shape."""
+_ALIKE = ("jaw", "mouth", "cheek")
+"""Shapes around the mouth move skin alike; brows and eyes are told apart, and would only get smaller."""
 
 
 class ExpressionPrior:
@@ -28,7 +30,7 @@ class ExpressionPrior:
     def __init__(self, names: Sequence[str]) -> None:
         pairs = partners(names)
         self.one, self.other = RIGID + torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
-        self.resting = torch.tensor([not name.startswith("eye") for name in names]).double()
+        self.resting = torch.tensor([name.startswith(_ALIKE) for name in names]).double()
 
     def add(self, system: Normal, expression: Tensor, mirror: float, rest: float) -> None:
         """Add the beliefs, in place; what the system says of each coefficient before tells which side is in sight.
@@ -38,7 +40,7 @@ class ExpressionPrior:
             expression: (T, E) present.
             mirror: weight of the squared difference of a coefficient from its partner's, where one of the two is told
                 nothing of; it falls to 0 where both are told as much of.
-            rest: weight of a coefficient's square, the eyes' excepted.
+            rest: weight of a coefficient's square, of those around the mouth.
         """
         if mirror:
             self._add_mirror(system, expression.double(), mirror)

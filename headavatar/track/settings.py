@@ -155,9 +155,9 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     ),
     "quality": (
         PhotometricStep("coarse poses", "pose", 0.5, 1.5, 6),
-        PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.005, identity=2.0, **_BELIEVED),
+        PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.005, **_BELIEVED),
         PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005, **_BELIEVED),
-        PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.002, identity=2.0, **_BELIEVED),
+        PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.002, **_BELIEVED),
         PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002, **_BELIEVED),
         PhotometricStep("sharp", "all", 1.0, 0.6, 4, robust=0.03, landmarks=0.002, **_BELIEVED),
     ),
@@ -221,7 +221,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=5,
+    version=6,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
