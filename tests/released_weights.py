@@ -17,6 +17,7 @@ from headavatar.scene import Array
 
 LEVELS, FEATURES, ENTRIES = 16, 4, 246456
 BOUND, SCALE, NODES = 0.06, 0.33, 129
+NEAR = 0.05
 
 
 def resolutions() -> list[int]:
@@ -64,12 +65,15 @@ def random(coefficients: int, seed: int, fade: float = 1.0, density: float = 60.
 
 
 def ball(pose: Array) -> Tensor:
-    """A density grid that is occupied in a ball before the middle of the box, as seen by the camera of a pose."""
-    eye = pose[[1, 2, 0], 3]
+    """A density grid that is occupied in a ball, before the middle of the box as seen by the camera of a pose.
+
+    All of it lies beyond the distance at which their program's rays begin, however near the camera is.
+    """
+    eye = pose[[1, 2, 0], 3] * SCALE
+    away, radius = np.linalg.norm(eye), 0.03
+    center = min(0.02, away - NEAR - 1.1 * radius) * eye / away
     nodes = np.stack(np.meshgrid(*[np.linspace(-BOUND, BOUND, NODES)] * 3, indexing="ij"), -1)
-    return torch.from_numpy(
-        np.where(np.linalg.norm(nodes - 0.02 * eye / np.linalg.norm(eye), axis=-1) < 0.03, 8.0, 2.0)
-    )
+    return torch.from_numpy(np.where(np.linalg.norm(nodes - center, axis=-1) < radius, 8.0, 2.0))
 
 
 def blended(model: dict[str, Tensor], weights: Sequence[float] | Array) -> Tensor:
@@ -107,7 +111,7 @@ def picture(
     directions = local @ torch.from_numpy(turned).T
     directions = directions / directions.norm(dim=1, keepdim=True)
     low, high = (-BOUND - origin) / directions, (BOUND - origin) / directions
-    near, far = torch.minimum(low, high).amax(1).clamp_min(0.05), torch.maximum(low, high).amin(1)
+    near, far = torch.minimum(low, high).amax(1).clamp_min(NEAR), torch.maximum(low, high).amin(1)
     length = (far - near).clamp_min(0) / steps
     light, color = torch.ones(len(directions)).double(), torch.zeros(len(directions), 3).double()
     level, table = min(10.0, checkpoint["mean_density"]), blended(model, weights)
