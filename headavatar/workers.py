@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +11,6 @@ import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_setting = threading.Lock()
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -35,9 +33,8 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
 
     def alone() -> None:
         # one thread for its operations: pieces side by side are quicker than one piece in parts
-        with _setting:
-            torch.set_num_threads(1)
-            torch.set_grad_enabled(graded)
+        torch.set_num_threads(1)
+        torch.set_grad_enabled(graded)
 
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads, initializer=alone)

@@ -15,6 +15,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
+from headavatar.errors import WorkspaceError
 from headavatar.scene import Array
 from headavatar.workspace import atomic
 
@@ -92,7 +93,11 @@ class FrameStore:
             if len(run):
                 # at a place of its own, since several threads read at once
                 wanted = memoryview(pictures[run[0] : run[-1] + 1]).cast("B")
-                os.preadv(self._file.fileno(), [wanted], int(rows[run[0]]) * size)
+                if os.preadv(self._file.fileno(), [wanted], int(rows[run[0]]) * size) != wanted.nbytes:
+                    raise WorkspaceError(
+                        "Frames that were laid out for tracking cannot be read back whole.",
+                        why="the disk gave fewer bytes than were written", fix="check the disk, then run it again",
+                    )  # fmt: skip
         return np.asarray(pictures)
 
 
