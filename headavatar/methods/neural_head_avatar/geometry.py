@@ -58,19 +58,18 @@ class Geometry:
             neutral = torch.zeros(1, len(head.expression_names), device=identity.device)
             self.rest = head.vertices(identity, neutral)[0]
 
-    def shaped(self, poses: Poses) -> Tensor:
-        """(B, V, 3) vertices in head space, metres."""
-        return self.head.vertices(
-            self.identity, poses.expression, poses.neck, poses.jaw, poses.eyes, offset=self.offset(poses)
-        )  # fmt: skip
+    def shaped(self, poses: Poses, static: Tensor | None = None) -> Tensor:
+        """(B, V, 3) vertices in head space, metres; `static` (V, 3) is the offsets' own where it is at hand."""
+        offset = self.offset(poses, static)
+        return self.head.vertices(self.identity, poses.expression, poses.neck, poses.jaw, poses.eyes, offset=offset)
 
-    def posed(self, poses: Poses) -> Tensor:
-        """(B, V, 3) vertices in world space, metres."""
-        return to_world(self.shaped(poses), poses.rotation, poses.translation)
+    def posed(self, poses: Poses, static: Tensor | None = None) -> Tensor:
+        """(B, V, 3) vertices in world space, metres; `static` as for `shaped`."""
+        return to_world(self.shaped(poses, static), poses.rotation, poses.translation)
 
-    def offset(self, poses: Poses) -> Tensor:
-        """(B, V, 3) what the frames add to the head at rest, head space, metres."""
-        return self.offsets(poses.neck, self.shares(poses))
+    def offset(self, poses: Poses, static: Tensor | None = None) -> Tensor:
+        """(B, V, 3) what the frames add to the head at rest, head space, metres; `static` as for `shaped`."""
+        return self.offsets(poses.neck, self.shares(poses), static)
 
     def shares(self, poses: Poses) -> Tensor:
         """(B, 6) rotation and translation as shares of what training showed, in [-1, 1]."""

@@ -24,12 +24,13 @@ class Offsets(Protocol):
     def static(self) -> Tensor:
         """(V, 3) with the neck unturned and the head as it is held on average."""
 
-    def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
+    def __call__(self, neck: Tensor, pose: Tensor, static: Tensor | None = None) -> Tensor:
         """Offsets of B frames.
 
         Args:
             neck: (B, 3) its turn, axis-angle, radians.
             pose: (B, 6) the head's rotation and place, as shares of what training showed, in [-1, 1].
+            static: (V, 3) of `static`, where it is at hand.
         Returns:
             (B, V, 3).
         """
@@ -60,7 +61,7 @@ class FixedOffsets:
     def static(self) -> Tensor:
         return self.rest
 
-    def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
+    def __call__(self, neck: Tensor, pose: Tensor, static: Tensor | None = None) -> Tensor:
         return self.rest + torch.einsum("bk,kvc->bvc", torch.cat([neck, pose], 1), self.axes)
 
     def state(self) -> dict[str, Tensor]:
@@ -117,8 +118,9 @@ class SmoothOffsets:
     def _static(self) -> Tensor:
         return self.solve(self.latent) * self.movable + self.volume()
 
-    def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
-        return self.static() + torch.einsum("bk,vkc->bvc", torch.cat([neck, pose], 1), self._by_axis())
+    def __call__(self, neck: Tensor, pose: Tensor, static: Tensor | None = None) -> Tensor:
+        static = self.static() if static is None else static
+        return static + torch.einsum("bk,vkc->bvc", torch.cat([neck, pose], 1), self._by_axis())
 
     def _by_axis(self) -> Tensor:
         return torch.einsum("vn,knc->vkc", self.spread, self.nodes) * (self.follows * self.movable)[..., None]
@@ -197,10 +199,10 @@ class SirenOffsets:
     def static(self) -> Tensor:
         return self._at(torch.eye(3, device=self.coordinates.device)) * self.movable
 
-    def __call__(self, neck: Tensor, pose: Tensor) -> Tensor:
+    def __call__(self, neck: Tensor, pose: Tensor, static: Tensor | None = None) -> Tensor:
         from ...head.rotations import axis_angle_to_matrix
 
-        static, chosen = self.static(), self._on_neck
+        static, chosen = self.static() if static is None else static, self._on_neck
         share = (self.neck_weight * self.movable)[chosen]
         frames = []
         for turn in axis_angle_to_matrix(neck):

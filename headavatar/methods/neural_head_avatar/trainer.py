@@ -119,7 +119,8 @@ class NeuralHeadAvatarTrainer:
         if residual is not None:
             poses = changed(poses, residual)
         with torch.set_grad_enabled(stage.offset_lr > 0):
-            world = self.geometry.posed(poses)
+            static = self.geometry.offsets.static()  # once: it takes a solve, and another for its gradient
+            world = self.geometry.posed(poses, static)
             pixels = project(world, self.camera)
         view = torch.as_tensor(self.camera.world_to_camera[:3, :3], dtype=torch.float32, device=self.device)
         seen = self.layout.see(world, pixels, self.camera)
@@ -139,7 +140,7 @@ class NeuralHeadAvatarTrainer:
         if stage.silhouette > 0:
             loss = loss + stage.silhouette * energies.masked_l1(alpha, matte, counted)
         if stage.offset_lr > 0:
-            loss = loss + self._mesh(stage, seen, world, frames)
+            loss = loss + self._mesh(stage, seen, world, static, frames)
         with in_fixed_order():
             loss.backward()
 
@@ -176,10 +177,9 @@ class NeuralHeadAvatarTrainer:
         assert self.perceptual is not None
         return self.perceptual(a, b).mean()
 
-    def _mesh(self, stage: Stage, seen: Seen, world: Tensor, frames: list[int]) -> Tensor:
-        """The energies of the mesh itself."""
+    def _mesh(self, stage: Stage, seen: Seen, world: Tensor, offset: Tensor, frames: list[int]) -> Tensor:
+        """The energies of the mesh itself; `offset` (V, 3) is static."""
         geometry, total = self.geometry, torch.zeros((), device=self.device)
-        offset = geometry.offsets.static()
         moved = geometry.rest + offset
         terms = (
             (stage.smooth, lambda: laplacian_energy(offset, self.edges, self.smoothness)),
