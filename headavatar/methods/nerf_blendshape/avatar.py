@@ -23,6 +23,7 @@ from .marching import SPACING_M, look
 from .mixing import shared
 from .rays import Cube, RayFrames, head_to_camera
 from .refining import colors_at
+from .views import TrainedViews
 from .warp import Warp
 
 METHOD = "nerf-blendshape"
@@ -50,6 +51,8 @@ class NerfBlendshapeAvatar:
         warp: where points of a posed head lie in the neutral one; None where tables do all.
         spacing_m: how close samples on a ray need to lie, metres.
         backing: voxels that training never saw, behind occupied ones; rays that come through go on in them.
+        views: from where training saw it; pictures from elsewhere take their colors as from the nearest of these. None
+            asks the color network for any direction.
     """
 
     method = METHOD
@@ -57,12 +60,12 @@ class NerfBlendshapeAvatar:
     def __init__(
         self, *, name: str, head_model: str, identity: Array, field: Field, conditioning: Conditioning, cube: Cube,
         occupied: torch.Tensor, samples: int, settings: dict[str, Any], spacing_m: float = SPACING_M,
-        warp: Warp | None = None, backing: torch.Tensor | None = None,
+        warp: Warp | None = None, backing: torch.Tensor | None = None, views: TrainedViews | None = None,
     ) -> None:  # fmt: skip
         self.name, self.head_model, self.identity = name, head_model, np.asarray(identity, np.float32)
         self.field, self.conditioning, self.cube, self.occupied = field, conditioning, cube, occupied
         self.samples, self.spacing_m, self.settings = samples, spacing_m, settings
-        self.warp, self.backing = warp, backing
+        self.warp, self.backing, self.views = warp, backing, views
 
     @cached_property
     def cells(self) -> torch.Tensor:
@@ -103,6 +106,7 @@ class NerfBlendshapeAvatar:
         device = self.occupied.device
         posed = self._posed(params)
         frames = RayFrames.of(params, camera, self.cube, str(device))
+        field = self.seen_from(frames.origins[0])
         height, width = camera.height, camera.width
         behind = torch.tensor(background, dtype=torch.float32, device=device)
         rgb = behind.repeat(width).repeat(height, 1).reshape(height, width, 3)
@@ -112,7 +116,7 @@ class NerfBlendshapeAvatar:
         for top in range(y0, y1 if x1 > x0 else y0, rows):
             directions, length = frames.rectangle(0, x0, top, x1, min(top + rows, y1))
             seen = look(
-                self.field, posed, frames.origins[0], directions.reshape(-1, 3), self._cells,
+                field, posed, frames.origins[0], directions.reshape(-1, 3), self._cells,
                 samples=self.samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
                 columns=x1 - x0 if device.type == "cpu" else 0,  # a card has all followed sooner than some chosen
             )  # fmt: skip
@@ -121,6 +125,10 @@ class NerfBlendshapeAvatar:
         return RenderOutput(
             rgb.cpu().numpy(), alpha_map, depth_map, lambda: normals_from_depth(depth_map, alpha_map, camera)
         )
+
+    def seen_from(self, origin: torch.Tensor) -> Field:
+        """The field as an eye at `origin`, (3,) in cube units, is shown it."""
+        return self.field if self.views is None else self.views.seen(self.field, origin.detach().cpu().numpy())
 
     @property
     def answers_to(self) -> str:
@@ -201,6 +209,7 @@ class NerfBlendshapeAvatar:
                 "base_resolution": spec.base_resolution, "finest_resolution": spec.finest_resolution,
             },
             "warp": self.warp.about() if self.warp is not None else None,
+            "views": self.views.state() if self.views is not None else None,
             "samples": self.samples, "spacing_m": self.spacing_m, "settings": self.settings,
         }  # fmt: skip
         (folder / "avatar.json").write_text(json.dumps(about, indent=1) + "\n")
@@ -238,6 +247,7 @@ class NerfBlendshapeAvatar:
                 spacing_m=about.get("spacing_m", SPACING_M), settings=about["settings"],
                 warp=Warp.from_files(tensors, about["warp"]) if about.get("warp") else None,
                 backing=None if backing is None else backing.to(torch.bool),
+                views=TrainedViews.from_state(about["views"]) if about.get("views") else None,
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise WorkspaceError(

@@ -63,6 +63,9 @@ class NerfBlendshapeSettings:
         24, "Tables that a learned matrix mixes into one for each expression; 0 learns each by itself.",
         added_later=True,
     )  # fmt: skip
+    hold_views: bool = option(
+        True, "Color what is seen from outside training's directions as from the nearest of them.", added_later=True,
+    )  # fmt: skip
     pose_tables: bool = option(True, "Give the head's rotation and place tables of their own, for neck and light.")
     surface_warp: bool = option(True, "Fetch what expressions move from where the tracked mesh says that it came.")
     warp_nodes: int = option(32, "Nodes along an edge of the grid of displacements.", within=(4, inf))
@@ -109,6 +112,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "focus": False,
         "perceptual_network": "vgg",
         "mixing": 0,
+        "hold_views": False,
         "pose_tables": False,
         "surface_warp": False,
         "pose_nodes": 0,

@@ -29,6 +29,7 @@ from .pixels import TrainingPixels
 from .rays import RayFrames
 from .refining import moved_rays
 from .settings import NerfBlendshapeSettings
+from .views import TrainedViews
 from .warp import Warp
 
 CUTS = ((0.06, 0.1, 3), (0.17, 0.25, 2), (0.42, 0.5, 1), (0.67, 0.75, 1))
@@ -68,6 +69,7 @@ class NerfBlendshapeTrainer:
         self.density_grid = DensityGrid(self.occupied) if settings.volume == "density" else None
         self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
+        self.views = TrainedViews.of(self.frames.origins.cpu().numpy()) if settings.hold_views else None
         mixed = 0 < settings.mixing < self.conditioning.tables
         self.mixing = Mixing(self.coefficients, settings.mixing) if mixed else None
         tables = settings.mixing if mixed else self.conditioning.tables
@@ -310,6 +312,7 @@ class NerfBlendshapeTrainer:
             conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
             warp=self.warp if self.warp.moves else None, spacing_m=self.settings.spacing_mm / 1000,
             settings=self.about["settings"], backing=self.backing if bool(self.backing.any()) else None,
+            views=self.views,
         )  # fmt: skip
 
 
