@@ -8,13 +8,13 @@ import torch
 
 from headavatar import ops
 from headavatar.head import load
-from headavatar.head.normals import vertex_normals
 from headavatar.methods.neural_head_avatar.cover import cover_of
 from headavatar.methods.neural_head_avatar.drawing import Layout, paint
 from headavatar.methods.neural_head_avatar.geometry import project
 from headavatar.methods.neural_head_avatar.stack import Stack
 from headavatar.methods.neural_head_avatar.unwrapped import Texels, unwrapped
 from headavatar.methods.neural_head_avatar.views import Views
+from headavatar.ops import vertex_normals
 from headavatar.scene import WORLD_TO_CAMERA, Camera
 
 SIDE = 128

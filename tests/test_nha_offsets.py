@@ -8,11 +8,11 @@ import synthetic
 import torch
 
 from headavatar.head import HeadModel
-from headavatar.head.normals import vertex_normals
 from headavatar.methods.neural_head_avatar.geometry import STILL, followers, movable
 from headavatar.methods.neural_head_avatar.offsets import Offsets, SirenOffsets, SmoothOffsets
 from headavatar.methods.neural_head_avatar.smoothing import Smoother, edges_of
 from headavatar.methods.neural_head_avatar.volume import HairVolume
+from headavatar.ops import vertex_normals
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from headavatar import ops
+from headavatar.ops import vertex_normals
 from headavatar.ops.native import library
-from headavatar.ops.reference.baked import vertex_normals
 
 needs_native = pytest.mark.skipif(library.load().handle is None, reason="the native library is not built")
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from headavatar import ops
 from headavatar.export.glb import Animation, MorphMesh, Rig
 from headavatar.head.model import HeadModel
 from headavatar.scene import Array, HeadParams
@@ -30,7 +31,7 @@ def morph_mesh(head: HeadModel, identity: Array) -> MorphMesh:
     source, uv_index, faces = split_corners(head)
     return MorphMesh(
         positions=rest[source],
-        normals=vertex_normals(rest, head.faces.numpy())[source],
+        normals=outward(rest, head.faces.numpy())[source],
         uvs=head.uvs.numpy()[uv_index],
         faces=faces,
         deltas=vertices[1:, source] - rest[source],
@@ -51,15 +52,10 @@ def split_corners(head: HeadModel) -> tuple[Array, Array, Array]:
     return split[:, 0], split[:, 1], inverse.reshape(-1, 3)
 
 
-def vertex_normals(vertices: Array, faces: Array) -> Array:
-    """(V, 3) unit normals, the faces' weighed by their areas; +z where a vertex has no face."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    flat = np.cross(b - a, c - a)
-    normals = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(normals, faces[:, k], flat)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), [0.0, 0.0, 1.0])
+def outward(vertices: Array, faces: Array) -> Array:
+    """(V, 3) unit normals of vertices; +z where a vertex has no face, since readers want none of length 0."""
+    normals = ops.vertex_normals(torch.from_numpy(vertices), torch.from_numpy(faces)).numpy()
+    return np.where(normals.any(1, keepdims=True), normals, [0.0, 0.0, 1.0])
 
 
 def tracked_animation(params: HeadParams, times_s: Array, rest_translation: Array, neck_joint: Array) -> Animation:

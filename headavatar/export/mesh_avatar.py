@@ -13,7 +13,7 @@ import torch
 import trimesh
 from trimesh.exchange.ply import export_ply
 
-from headavatar.export.head_mesh import split_corners, vertex_normals
+from headavatar.export.head_mesh import outward, split_corners
 from headavatar.export.obj import write_obj
 from headavatar.head import HeadModel
 from headavatar.head.model import to_world
@@ -95,7 +95,7 @@ def write(
         else:
             mesh = trimesh.Trimesh(
                 vertices[source], split_faces, vertex_colors=colors_at(avatar.texture(posed.seen), uvs[uv_index]),
-                vertex_normals=vertex_normals(vertices.astype(np.float64), faces)[source], process=False,
+                vertex_normals=outward(vertices.astype(np.float64), faces)[source], process=False,
             )  # fmt: skip
             file.write_bytes(export_ply(mesh, vertex_normal=True))
             count = len(source)

@@ -52,6 +52,7 @@ from headavatar.ops.field import nerf_field
 from headavatar.ops.harmonics import spherical_harmonics
 from headavatar.ops.hashgrid import HashGridSpec, blend_tables, hash_encode
 from headavatar.ops.mlp import fused_mlp
+from headavatar.ops.normals import vertex_normals
 from headavatar.ops.optimizer import RankOneAdam
 from headavatar.ops.picture import lay_over, pixel_rays
 from headavatar.ops.posing import PackedShape, pack_shape, pose_shape
@@ -79,8 +80,8 @@ __all__ = [
     "fused_mlp",
     "hash_encode",
     "interpolate",
-    "nerf_field",
     "lay_over",
+    "nerf_field",
     "pack_maps",
     "pack_shape",
     "pixel_rays",
@@ -93,5 +94,6 @@ __all__ = [
     "shade_baked",
     "spherical_harmonics",
     "spread",
+    "vertex_normals",
     "warp_points",
 ]

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from headavatar.head import HeadModel
-from headavatar.head.normals import vertex_normals
+from headavatar.ops import vertex_normals
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import LandmarkFit, Motion, Person
 from headavatar.track.outline import EXACT, FACE, HAIR_END, NECK

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headavatar.errors import EnvironmentFault
 from headavatar.head import HeadModel
-from headavatar.head.normals import vertex_normals
+from headavatar.ops import vertex_normals
 from headavatar.ops.raster import interpolate, rasterize
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import project

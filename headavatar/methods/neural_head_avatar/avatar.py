@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ... import ops
 from ...errors import WorkspaceError
 from ...head import HeadModel, load
-from ...head.normals import vertex_normals
 from ...head.parts import without
 from ...head.subdivide import subdivided
 from ...scene import WORLD_TO_CAMERA, Array, Camera, HeadParams, RenderOutput
@@ -169,7 +169,7 @@ class NeuralHeadAvatar:
         """(V, 3) of one frame in the space of a clip's camera."""
         world = self.geometry.posed(Poses.of(params, self.geometry.rest.device))
         view = torch.as_tensor(WORLD_TO_CAMERA[:3, :3], dtype=world.dtype, device=world.device)
-        return vertex_normals(world, self.layout.faces)[0] @ view.T
+        return ops.vertex_normals(world, self.layout.faces)[0] @ view.T
 
     def save(self, folder: Path) -> None:
         """Write avatar.json and model.safetensors into an existing folder."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...head.normals import vertex_normals
+from ... import ops
 from ...scene import HeadParams
 from ..conditioning import Conditioning
 from .conditions import Teller
@@ -46,7 +46,7 @@ def baked(
     texels = Texels(layout, size)
     poses, colors = Poses.of(some, device), []
     for frame in range(len(some)):
-        normals = vertex_normals(geometry.posed(poses[[frame]]), layout.faces)[0] @ view.T
+        normals = ops.vertex_normals(geometry.posed(poses[[frame]]), layout.faces)[0] @ view.T
         films = texture.prepare(prepared[frame : frame + 1])
         colors.append(texture.colors([texels.places(normals)], films)[0].reshape(-1))
     # ridge regression, the base free: (told^T told + penalty) tables = told^T colors

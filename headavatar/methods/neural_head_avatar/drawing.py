@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ... import ops
 from ...head import HeadModel
-from ...head.normals import vertex_normals
 from ...scene import Camera
 from .geometry import movable
 from .stack import Stack
@@ -83,7 +82,7 @@ class Layout:
         fragments = ops.rasterize(pixels, self.faces, camera.height, camera.width)
         with torch.no_grad():
             view = torch.as_tensor(camera.world_to_camera, dtype=world.dtype, device=world.device)
-            normals = vertex_normals(world, self.faces) @ view[:3, :3].T
+            normals = ops.vertex_normals(world, self.faces) @ view[:3, :3].T
             points = torch.nn.functional.normalize(world @ view[:3, :3].T + view[:3, 3], dim=-1, eps=1e-20)
             facing = (normals * points).sum(-1).abs()
             shown = self._shown(normals, fragments)
@@ -91,7 +90,7 @@ class Layout:
 
     def shown_normals(self, world: Tensor, fragments: ops.Fragments, view: Tensor) -> Tensor:
         """(B, H, W, 3) unit normals in camera space, 0 where no face is; carries gradients to `world` (B, V, 3)."""
-        return self._shown(vertex_normals(world, self.faces) @ view.T, fragments)
+        return self._shown(ops.vertex_normals(world, self.faces) @ view.T, fragments)
 
     def _shown(self, normals: Tensor, fragments: ops.Fragments) -> Tensor:
         shown = ops.interpolate(normals, self.faces, detached(fragments))

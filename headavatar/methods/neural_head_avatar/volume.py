@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ... import ops
 from ...head import HeadModel
-from ...head.normals import vertex_normals
 from .smoothing import Smoother
 
 REACH = 400.0
@@ -47,7 +47,7 @@ class HairVolume:
         def smoothed(values: Tensor, weight: float) -> Tensor:
             return Smoother(head.faces, head.vertex_count, weight).solve(values)
 
-        normals = smoothed(vertex_normals(rest, head.faces), _NORMALS)
+        normals = smoothed(ops.vertex_normals(rest, head.faces), _NORMALS)
         normals = torch.nn.functional.normalize(normals, dim=1, eps=1e-9)
         share = smoothed((scalp & ~neck & ~ears)[:, None].to(rest), _BORDER) * movable
         latent = rest.new_zeros(head.vertex_count, 1)

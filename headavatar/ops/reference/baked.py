@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from headavatar.ops.normals import vertex_normals
 from headavatar.ops.reference.raster import interpolate
 from headavatar.ops.reference.texturing import sample_maps
 
@@ -14,14 +15,6 @@ if TYPE_CHECKING:
     from headavatar.ops.baked import BakedMaps
     from headavatar.ops.raster import Fragments
     from headavatar.ops.topology import Topology
-
-
-def vertex_normals(points: Tensor, faces: Tensor) -> Tensor:
-    """(V, 3) unit normals of the faces around each vertex, weighed by area."""
-    a, b, c = points[faces.long()].unbind(1)
-    normals = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(points).index_add(0, faces.reshape(-1).long(), normals.repeat_interleave(3, 0))
-    return torch.nn.functional.normalize(total, dim=1, eps=1e-20)
 
 
 def shade(
