@@ -9,7 +9,8 @@ from synthetic import head
 
 from headavatar.scene import ARKIT_NAMES
 from headavatar.track.expression_prior import ExpressionPrior, partners
-from headavatar.track.landmark_fit import RIGID, Normal
+from headavatar.track.landmark_fit import RIGID
+from headavatar.track.normal import Normal
 from headavatar.track.settings import REFINEMENTS
 
 COUNT = len(ARKIT_NAMES)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from headavatar.track.landmark_fit import RIGID, Normal
+from headavatar.track.landmark_fit import RIGID
+from headavatar.track.normal import Normal
 
 _SIDED = ("jaw", "mouth")
 """Of these the plain Left and Right are directions, not halves of one shape."""

@@ -25,7 +25,6 @@ from headavatar.track.landmark_fit import (
     RIGID,
     LandmarkFit,
     Motion,
-    Normal,
     Observation,
     Person,
     initial_motion,
@@ -33,6 +32,7 @@ from headavatar.track.landmark_fit import (
 )
 from headavatar.track.landmark_model import LandmarkModel
 from headavatar.track.native import Native
+from headavatar.track.normal import Normal
 from headavatar.track.placement import Placement
 from headavatar.track.settings import LandmarkWeights, TrackSettings
 from headavatar.track.solve import Keep, Track

@@ -21,6 +21,7 @@ from headavatar.head.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from headavatar.scene import Camera
 from headavatar.track.gauss_newton import add_smoothness, solve_bounded
 from headavatar.track.landmark_model import OUTER_EYE_CORNERS, LandmarkModel
+from headavatar.track.normal import Normal, eliminate
 from headavatar.track.settings import LandmarkWeights
 from headavatar.workers import in_order
 
@@ -135,30 +136,6 @@ def initial_motion(model: LandmarkModel, person: Person, seen: Observation) -> M
     )
     translation = middle - torch.einsum("tij,j->ti", rotation, source_mean)
     return Motion(rotation, translation, 0.5 * seen.scores)
-
-
-@dataclass
-class Normal:
-    """Normal equations of some frames; the person's part is there where it was asked for."""
-
-    blocks: Tensor
-    gradient: Tensor
-    shared_block: Tensor | None = None
-    shared_gradient: Tensor | None = None
-    mixed: Tensor | None = None
-
-    @staticmethod
-    def joined(parts: list[Normal]) -> Normal:
-        """Frames after frames; the person's parts add up."""
-        blocks, gradient = torch.cat([p.blocks for p in parts]), torch.cat([p.gradient for p in parts])
-        if parts[0].mixed is None:
-            return Normal(blocks, gradient)
-        return Normal(
-            blocks, gradient,
-            torch.stack([p.shared_block for p in parts if p.shared_block is not None]).sum(0),
-            torch.stack([p.shared_gradient for p in parts if p.shared_gradient is not None]).sum(0),
-            torch.cat([p.mixed for p in parts if p.mixed is not None]),
-        )  # fmt: skip
 
 
 class LandmarkFit:
@@ -286,7 +263,7 @@ class LandmarkFit:
             held = ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0))
             given = torch.zeros_like(system.gradient)
             for _ in range(3):
-                shared, own = _eliminate(system, prior, prior * state, given, held)
+                shared, own = eliminate(system, prior, prior * state, given, held)
                 crossing = ~held & ((own < lower) | (own > upper))
                 given = torch.where(held | crossing, own.clamp(lower, upper), 0.0)
                 held = held | crossing
@@ -340,26 +317,6 @@ class LandmarkFit:
         """(T, D) least and greatest step: expressions stay in [0, 1], poses are free, or do not move if `posed`."""
         free = torch.full((len(motion), RIGID), 0.0 if posed else torch.inf)
         return torch.cat([-free, -motion.expression], 1).double(), torch.cat([free, 1 - motion.expression], 1).double()
-
-
-def _eliminate(system: Normal, prior: Tensor, pull: Tensor, given: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve for the person's step and the frames' steps at once, the held unknowns taking the given steps.
-
-    Source: the Schur complement of bundle adjustment (Triggs et al. 2000, section 6.1).
-    """
-    assert system.shared_block is not None and system.shared_gradient is not None and system.mixed is not None
-    free = (~held).to(given.dtype)
-    blocks = system.blocks * (free[:, :, None] * free[:, None, :])
-    blocks.diagonal(dim1=1, dim2=2).add_(1 - free)
-    right = (system.gradient + (system.blocks @ given[..., None])[..., 0]) * free
-    mixed = system.mixed * free[..., None]
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(blocks))
-    solved = inverse @ torch.cat([mixed, right[..., None]], -1)
-    reduced = system.shared_block + torch.diag(prior) - (mixed.transpose(1, 2) @ solved[..., :-1]).sum(0)
-    pushed = (system.mixed.transpose(1, 2) @ given[..., None]).sum(0)[:, 0]
-    target = system.shared_gradient + pull + pushed - (mixed.transpose(1, 2) @ solved[..., -1:]).sum(0)[:, 0]
-    shared = -torch.linalg.solve(reduced, target)
-    return shared, given - solved[..., -1] - (solved[..., :-1] @ shared[:, None])[..., 0]
 
 
 def robust_weight(distance: Tensor, scale: float) -> Tensor:

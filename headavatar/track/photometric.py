@@ -22,13 +22,13 @@ from headavatar.track.landmark_fit import (
     RIGID,
     LandmarkFit,
     Motion,
-    Normal,
     Person,
     advance,
     cross_jacobian,
     projection_jacobian,
     rotation_steps,
 )
+from headavatar.track.normal import Normal
 from headavatar.track.pictures import Pictures
 from headavatar.track.relief import Relief
 from headavatar.track.settings import PhotometricStep

@@ -15,10 +15,10 @@ from headavatar.track.landmark_fit import (
     RIGID,
     LandmarkFit,
     Motion,
-    Normal,
     Person,
     projection_jacobian,
 )
+from headavatar.track.normal import Normal
 from headavatar.track.outline import HAIR_END, NECK, UNKNOWN, Outline, Rim, Targets, outline, targets
 from headavatar.track.settings import OutlineWeights
 
