@@ -19,6 +19,7 @@ from headavatar.track.offset import fit_offset
 from headavatar.track.outline import FACE, SCALP, Rim, outline
 from headavatar.track.settings import LandmarkWeights, OffsetWeights, OutlineWeights
 from headavatar.track.shape import View, refine_person
+from headavatar.track.start import initial_motion
 
 SIZE = 128
 HAIR = PARSING_CLASSES.index("hair")
@@ -67,7 +68,8 @@ def case() -> Case:
     clip = synthetic.make(frames, SIZE, seed, params=params)
     seen = Observation.of(clip.landmarks, clip.scores, clip.times_s, clip.camera)
     fit = LandmarkFit(LandmarkModel.of(head), seen, LandmarkWeights(), float(clip.camera.K[0, 0]))
-    person = fit.fit_person(torch.arange(frames), 6)
+    start = initial_motion(fit.model, fit.stranger(), seen)
+    person = fit.fit_person(torch.arange(frames), start, 6)
     expression = torch.from_numpy(params.expression)
     turns = axis_angle_to_matrix(torch.from_numpy(params.rotation))
     start = Motion(turns, torch.from_numpy(params.translation), expression)

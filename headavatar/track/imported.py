@@ -27,8 +27,6 @@ from headavatar.track.landmark_fit import (
     Motion,
     Observation,
     Person,
-    initial_motion,
-    keyframes,
 )
 from headavatar.track.landmark_model import LandmarkModel
 from headavatar.track.native import Native
@@ -36,6 +34,7 @@ from headavatar.track.normal import Normal
 from headavatar.track.placement import Placement
 from headavatar.track.settings import LandmarkWeights, TrackSettings
 from headavatar.track.solve import Keep, Track
+from headavatar.track.start import initial_motion, keyframes
 from headavatar.workspace import Workspace, layout
 
 WRONG_NME = 0.10

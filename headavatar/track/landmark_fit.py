@@ -113,31 +113,6 @@ def cross_jacobian(jacobian: Tensor, arm: Tensor) -> Tensor:
     return torch.cross(arm[..., None, :].expand_as(jacobian), jacobian, dim=-1)
 
 
-def initial_motion(model: LandmarkModel, person: Person, seen: Observation) -> Motion:
-    """Pose of every frame by aligning the head's points to the network's, depth included, as similarities.
-
-    Source: Umeyama 1991, eq. 40-43, batched over frames.
-    """
-    source = model.surface.shape(person.identity) + person.offset
-    target = torch.cat([seen.landmarks, seen.depth[..., None]], -1) * torch.tensor([1.0, -1.0, -1.0])
-    weights = model.weights / model.weights.sum()
-    source_mean = (weights[:, None] * source).sum(0)
-    target_mean = (weights[:, None] * target).sum(1)
-    a, b = source - source_mean, target - target_mean[:, None]
-    u, s, vh = torch.linalg.svd(torch.einsum("l,tlc,ld->tcd", weights, b, a))
-    sign = torch.ones(len(s), 3)
-    sign[:, 2] = torch.det(u) * torch.det(vh)
-    rotation = u @ torch.diag_embed(sign) @ vh
-    scale = (s * sign).sum(1) / (weights[:, None] * a * a).sum()
-    depth = person.focal / scale
-    pixels = target_mean[:, :2] * torch.tensor([1.0, -1.0])
-    middle = torch.stack(
-        [(pixels[:, 0] - seen.center[0]) / scale, -(pixels[:, 1] - seen.center[1]) / scale, -depth], -1
-    )
-    translation = middle - torch.einsum("tij,j->ti", rotation, source_mean)
-    return Motion(rotation, translation, 0.5 * seen.scores)
-
-
 class LandmarkFit:
     """The cost of landmarks and priors, and its Gauss-Newton steps.
 
@@ -224,12 +199,10 @@ class LandmarkFit:
         zeros = torch.zeros(len(self.surface.identity_basis)), torch.zeros(len(self.surface.template), 3)
         return Person(*zeros, self.focal_prior)
 
-    def fit_person(self, frames: Tensor, iterations: int) -> Person:
-        """Identity, focal length and offsets from the given frames (n,)."""
-        person = self.stranger()
-        motion = initial_motion(self.model, person, self.seen[frames])
+    def fit_person(self, frames: Tensor, start: Motion, iterations: int) -> Person:
+        """Identity, focal length and offsets from the given frames (n,), whose motion starts as given."""
         # no offsets before the pose is right: they would absorb its error
-        person, motion = self.refine_person(frames, person, motion, min(iterations, 2), offsets=False)
+        person, motion = self.refine_person(frames, self.stranger(), start, min(iterations, 2), offsets=False)
         return self.refine_person(frames, person, motion, iterations - 2)[0]
 
     def refine_person(
@@ -273,6 +246,18 @@ class LandmarkFit:
             if offsets:
                 person = replace(person, offset=self._fit_offset(person, motion, seen))
         return person, motion
+
+    def cost(self, person: Person, motion: Motion, frames: Tensor) -> float:
+        """What a person and the motion of the given frames (n,) cost, per frame; the focal length's prior aside."""
+        seen, w, model = self.seen[frames], self.weights, self.model
+        residual = self._look(person, self.surface.shape(person.identity) + person.offset, motion, seen)[3]
+        gap = residual[:, model.pairs[:, 0]] - residual[:, model.pairs[:, 1]]
+        costs = model.weights * robust_cost(residual.norm(dim=-1), w.robust)
+        gaps = model.pair_weight * robust_cost(gap.norm(dim=-1), w.robust)
+        expression = motion.expression
+        told = 0.5 * w.score * (expression - seen.scores).square() + w.sparsity * expression
+        person_cost = 0.5 * (w.identity * person.identity.square().sum() + w.offset * person.offset.square().sum())
+        return float(costs.sum(1).mean() + gaps.sum(1).mean() + told.sum(1).mean() + person_cost)
 
     def _look(self, person: Person, shape: Tensor, motion: Motion, seen: Observation) -> tuple[Tensor, ...]:
         """Arms, world points (T, L, 3); pixels, residuals (T, L, 2); derivatives by world and head (T, L, 2, 3)."""
@@ -324,6 +309,12 @@ def robust_weight(distance: Tensor, scale: float) -> Tensor:
     return scale / distance.clamp(min=scale)
 
 
+def robust_cost(distance: Tensor, scale: float) -> Tensor:
+    """Huber's cost, half the square up to `scale`, then linear."""
+    near = distance.clamp(max=scale)
+    return near * (distance - 0.5 * near)
+
+
 def rotation_steps(rotation: Tensor) -> Tensor:
     """(T-1, 3) rotation vectors in world space that lead from each frame to the next."""
     return matrix_to_axis_angle(rotation[1:] @ rotation[:-1].transpose(1, 2))
@@ -337,17 +328,3 @@ def advance(motion: Motion, step: Tensor) -> Motion:
         motion.translation + step[:, 3:RIGID].float(),
         (motion.expression + step[:, RIGID:].float()).clamp(0, 1) if step.shape[1] > RIGID else motion.expression,
     )
-
-
-def keyframes(seen: Observation, candidates: Tensor, rotation: Tensor, count: int) -> Tensor:
-    """Of the candidates the `count` that differ most in pose and expression, by farthest-point sampling, sorted."""
-    features = torch.cat([matrix_to_axis_angle(rotation) * 3, seen.scores], 1)[candidates]
-    if len(candidates) <= count:
-        return candidates
-    distance = (features - features.median(0).values).norm(dim=1)
-    chosen = [int(distance.argmin())]
-    distance = (features - features[chosen[0]]).norm(dim=1)
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = torch.minimum(distance, (features - features[chosen[-1]]).norm(dim=1))
-    return candidates[torch.tensor(sorted(chosen))]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,6 +122,23 @@ class PhotometricFit:
         assert colors is not None
         after = psnr(look, part, colors)
         return Outcome(person, _placed(motion, frames, part), frames, before, after)
+
+    def cost(self, person: Person, motion: Motion, step: PhotometricStep, frames: Tensor) -> tuple[float, float]:
+        """What the colors of the given frames (n,) cost under a sub-stage's weights, per frame, and per surfel in view.
+
+        Nearer heads show fewer of their surfels, which by itself makes them no better.
+        """
+        part, pictures = motion[frames], self.pictures.blurred(step.blur_px, step.scale)
+        look = self._look(person, part, pictures, frames, step.scale, None)
+        colors = self._colors(look, part, None)
+
+        def costs(_: slice, view: View) -> tuple[float, float]:
+            weight = view.glimpse.weight * colors.confidence
+            squared = colors.residual(view.glimpse).square().sum(-1)
+            return float((weight * torch.log1p(squared / step.robust**2)).sum()), float(weight.sum())
+
+        found = np.sum([pair for _, pair in look.each(part, costs)], 0)
+        return 0.5 * float(found[0]) / len(frames), 0.5 * float(found[0] / max(found[1], 1e-6))
 
     def _look(
         self, person: Person, motion: Motion, pictures: Pictures, frames: Tensor, scale: float, seen: Tensor | None

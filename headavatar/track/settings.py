@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,25 @@ class OffsetWeights:
 
 
 @dataclass(frozen=True)
+class LensWeights:
+    """How the focal length is searched.
+
+    Attributes:
+        shortest, longest: that are tried, over the usual one.
+        keyframes: that are fitted at each.
+        surfels: at most.
+        belief: weight of the squared logarithm of the focal length over the usual one, per frame, in the cost of
+            the last of `LENS_STEPS`.
+    """
+
+    shortest: float = 0.7
+    longest: float = 2.0
+    keyframes: int = 48
+    surfels: int = 3000
+    belief: float = 20.0
+
+
+@dataclass(frozen=True)
 class PhotometricStep:
     """One sub-stage of aligning the head to the picture, in which colors are gathered and what may move moves.
 
@@ -164,6 +183,13 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
 }
 """The sub-stages of photometric refinement that `refine` names."""
 
+LENS_STEPS = (
+    REFINEMENTS["quality"][0],
+    replace(REFINEMENTS["quality"][1], iterations=5),
+    replace(REFINEMENTS["quality"][3], iterations=6),
+)
+"""The sub-stages after which focal lengths are compared."""
+
 
 @dataclass(frozen=True)
 class TrackSettings:
@@ -188,6 +214,12 @@ class TrackSettings:
     static_offset: bool = setting(
         False,
         "Let the head's surface leave the model where outlines ask for it: hair's bulk, a beard, a large nose.",
+        added_later=True,
+    )
+    focal_lengths: int = setting(
+        0,
+        "Focal lengths that keyframes are fitted at, to choose the one that pictures agree with; 0 believes the "
+        "field of view.",
         added_later=True,
     )
     surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.", within=AT_LEAST_ONE)

@@ -113,6 +113,16 @@ class OutlineTerm:
             system.shared_block += hessian[RIGID:, RIGID:]
             system.shared_gradient += gradient[RIGID:]
 
+    def cost(self, person: Person, motion: Motion) -> float:
+        """What the outline costs, per frame; the motion is of the fit's n frames."""
+        units = self.unit_px(motion, person.focal) * self.view.scale
+        total = 0.0
+        for view, row in enumerate(self.view.rows.tolist()):
+            _, residual, weight = self._rows(person, motion[row : row + 1], view, float(units[row]))
+            far = (residual / self.weights.robust).square()
+            total += float((weight * (1 + far) * torch.log1p(far)).sum())
+        return 0.5 * self.weights.robust**2 * total / len(self.view.rows)
+
     def look(self, person: Person, motion: Motion, view: int, unit_px: float) -> tuple[Outline, Targets, Tensor]:
         """The outline in a view, where it should be, and the posed vertices (V, 3); the motion is of one frame."""
         focal = person.focal * self.view.scale

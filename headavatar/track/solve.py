@@ -19,7 +19,7 @@ from headavatar.scene import Array, Camera
 from headavatar.track import measure, neck, shape, texture, verdicts
 from headavatar.track.gaze import refine_gaze
 from headavatar.track.inputs import Inputs, training_frames
-from headavatar.track.landmark_fit import LandmarkFit, Motion, Observation, Person, initial_motion, keyframes
+from headavatar.track.landmark_fit import LandmarkFit, Motion, Observation, Person
 from headavatar.track.landmark_model import LandmarkModel
 from headavatar.track.offset import fit_offset
 from headavatar.track.photometric import PhotometricFit
@@ -34,6 +34,7 @@ from headavatar.track.settings import (
     PhotometricStep,
     TrackSettings,
 )
+from headavatar.track.start import initial_motion, keyframes
 from headavatar.track.surfels import Surfels
 
 PERSON_ITERATIONS = 8
@@ -41,6 +42,7 @@ MOTION_ITERATIONS = 6
 OUTLINE_ITERATIONS = 6
 SETTLE_ITERATIONS = 3
 REJECTIONS = 2
+_USUAL = LandmarkWeights()
 GAZE_REFINEMENTS = ("quality",)
 """Those after which the irises say where the eyes look.
 
@@ -77,7 +79,10 @@ class Track:
     static_offset: Array | None = None
 
 
-def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Reporter) -> dict[str, Array]:
+def landmarks(
+    head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: Reporter,
+    weights: LandmarkWeights = _USUAL,
+) -> dict[str, Array]:  # fmt: skip
     """Fit the landmarks, and once more without the frames whose error is an outlier."""
     model = LandmarkModel.of(head)
     kept = np.arange(len(inputs))
@@ -85,11 +90,12 @@ def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter
     for attempt in range(REJECTIONS + 1):
         seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
         train = training_frames(inputs.times_s[kept])
-        fit = LandmarkFit(model, seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
+        fit = LandmarkFit(model, seen, weights, float(inputs.prior.K[0, 0]))
         with reporter.task("landmarks", 1 + MOTION_ITERATIONS) as task:
             start = initial_motion(model, fit.stranger(), seen)
             candidates = torch.from_numpy(np.flatnonzero(train))
-            person = fit.fit_person(keyframes(seen, candidates, start.rotation, settings.keyframes), PERSON_ITERATIONS)
+            frames = keyframes(seen, candidates, start.rotation, settings.keyframes)
+            person = fit.fit_person(frames, start[frames], PERSON_ITERATIONS)
             task.advance()
             motion = initial_motion(model, person, seen)
             for _ in range(MOTION_ITERATIONS):
@@ -107,10 +113,13 @@ def landmarks(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter
     }  # fmt: skip
 
 
-def outlines(head: HeadModel, inputs: Inputs, first: dict[str, Array], settings: TrackSettings) -> dict[str, Array]:
+def outlines(
+    head: HeadModel, inputs: Inputs, first: dict[str, Array], settings: TrackSettings,
+    weights: LandmarkWeights = _USUAL,
+) -> dict[str, Array]:  # fmt: skip
     """Fit the person to the outlines of keyframes too, of which landmarks know nothing, then the motion to that."""
     kept, person, motion = first["kept"], _person(first), _motion(first)
-    fit = _landmark_fit(head, inputs, kept)
+    fit = _landmark_fit(head, inputs, kept, weights)
     candidates = torch.from_numpy(np.flatnonzero(first["train"]))
     # not from the motion, which held-out frames have smoothed: the person is the training frames' alone
     start = initial_motion(fit.model, person, fit.seen)
@@ -123,7 +132,7 @@ def outlines(head: HeadModel, inputs: Inputs, first: dict[str, Array], settings:
         changed["static_offset"] = shift.numpy()
         head = head.with_offset(shift)
         person = replace(person, offset=person.offset - head.landmark_points(shift[None])[0])
-        fit = _landmark_fit(head, inputs, kept)
+        fit = _landmark_fit(head, inputs, kept, weights)
     motion = fit.fit_motion(person, motion, SETTLE_ITERATIONS)
     error, _ = measure.landmark_error(head, person, motion, fit.seen.center, inputs.landmarks[kept])
     changed["errors"][kept] = error
@@ -182,13 +191,15 @@ class Alignment:
         first: what landmarks and outlines gave.
         settings: of the stage.
         seed: of the surfels' places.
+        weights: of the landmarks.
     """
 
     def __init__(
-        self, head: HeadModel, inputs: Inputs, first: dict[str, Array], settings: TrackSettings, seed: int
-    ) -> None:
+        self, head: HeadModel, inputs: Inputs, first: dict[str, Array], settings: TrackSettings, seed: int,
+        weights: LandmarkWeights = _USUAL,
+    ) -> None:  # fmt: skip
         self.head, self.inputs, self.first, self.settings, self.seed = head, inputs, first, settings, seed
-        self.kept = first["kept"]
+        self.weights, self.kept = weights, first["kept"]
 
     @cached_property
     def fit(self) -> PhotometricFit:
@@ -198,8 +209,8 @@ class Alignment:
         pictures = pictures_of(inputs, self.kept, camera_of(inputs, person))
         train = torch.from_numpy(self.first["train"])
         return PhotometricFit(
-            self.head, surfels, Relief(surfels), pictures, train, _landmark_fit(self.head, inputs, self.kept),
-            person.focal,
+            self.head, surfels, Relief(surfels), pictures, train,
+            _landmark_fit(self.head, inputs, self.kept, self.weights), person.focal,
         )  # fmt: skip
 
     def step(self, state: dict[str, Array], step: PhotometricStep) -> dict[str, Array]:
@@ -213,14 +224,34 @@ class Alignment:
         if step.moves == "person":
             frames = keyframes(fit.landmarks.seen, train, motion.rotation, self.settings.person_keyframes)
             if self.settings.outline_keyframes:
-                view = _outline_view(self.inputs, self.kept, fit.landmarks, frames, motion, self.settings)
-                extra = shape.OutlineTerm(self.head, view, OutlineWeights(), fit.landmarks.unit_px).add
+                extra = self._outline(motion, frames).add
         outcome = fit.run(person, motion, step, frames, extra)
         person = fit.landmarks.fit_offset(outcome.person, outcome.motion, train)
         return _arrays(self.first, person, outcome.motion) | {
             "relief": fit.relief.height.numpy(), "frames": outcome.frames.numpy(),
             "before": outcome.before.numpy(), "psnr": outcome.after.numpy(),
         }  # fmt: skip
+
+    def costs(self, state: dict[str, Array], step: PhotometricStep) -> tuple[float, float, float]:
+        """What is left after a sub-stage that moved the person, under its weights.
+
+        Returns:
+            per frame, what outlines, landmarks and beliefs cost; per surfel in view, what its color costs; and how many
+            surfels are in view of a frame.
+        """
+        person, motion, frames = _person(state), _motion(state), torch.from_numpy(state["frames"])
+        fit = self.fit.landmarks.faded(step.landmarks, step.score, step.sparsity, step.identity, person.focal)
+        rest = fit.cost(person, motion[frames], frames)
+        if self.settings.outline_keyframes:
+            rest += self._outline(motion, frames).cost(person, motion[frames])
+        per_frame, per_surfel = self.fit.cost(person, motion, step, frames)
+        return rest, per_surfel, per_frame / per_surfel
+
+    def _outline(self, motion: Motion, frames: Tensor) -> shape.OutlineTerm:
+        """The outlines of some of the `frames` (n,)."""
+        fit = self.fit.landmarks
+        view = _outline_view(self.inputs, self.kept, fit, frames, motion, self.settings)
+        return shape.OutlineTerm(self.head, view, OutlineWeights(), fit.unit_px)
 
     def gaze(self, state: dict[str, Array]) -> dict[str, Array]:
         """The eyes turned to where the irises are seen, once all else lies right."""
@@ -271,9 +302,9 @@ def pictures_of(inputs: Inputs, kept: Array, camera: Camera) -> Pictures:
     )  # fmt: skip
 
 
-def _landmark_fit(head: HeadModel, inputs: Inputs, kept: Array) -> LandmarkFit:
+def _landmark_fit(head: HeadModel, inputs: Inputs, kept: Array, weights: LandmarkWeights = _USUAL) -> LandmarkFit:
     seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
-    return LandmarkFit(LandmarkModel.of(head), seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
+    return LandmarkFit(LandmarkModel.of(head), seen, weights, float(inputs.prior.K[0, 0]))
 
 
 def _arrays(first: dict[str, Array], person: Person, motion: Motion) -> dict[str, Array]:

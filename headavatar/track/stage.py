@@ -14,7 +14,7 @@ from headavatar.head import HeadModel, load
 from headavatar.head.rotations import matrix_to_axis_angle
 from headavatar.progress import RunContext
 from headavatar.scene import Array
-from headavatar.track import imported, measure, overlay, solve, verdicts
+from headavatar.track import imported, lens, measure, overlay, solve, verdicts
 from headavatar.track import inputs as reading
 from headavatar.track.canonical import obj_text
 from headavatar.track.inputs import Inputs
@@ -39,8 +39,8 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         context: reporter, seed and whether to go on from partial work.
     Returns:
         summary: frames, usable, failed (reason -> frames), landmark_nme, jitter_deg, jitter_px, silhouette_iou,
-            seconds, fps, focal_px, and below_gate where `--strict` refuses the track: the landmark error is too large,
-            or too many frames failed.
+            seconds, fps, focal_px, focal_tried_px and focal_cost where several were tried, and below_gate where
+            `--strict` refuses the track: the landmark error is too large, or too many frames failed.
     Raises:
         InputError: fewer than three frames show a usable face.
     """
@@ -50,7 +50,11 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         clip = reading.read(workspace, head, settings.field_of_view_deg)
         keep = _keeper(workspace, context.resume)
         said = imported.NOTHING
+        tried: dict[str, Any] = {}
         if settings.imported_from == "none":
+            if settings.focal_lengths:
+                clip, found = lens.searched(head, clip, settings, context.reporter, context.seed, keep)
+                tried = {"focal_tried_px": found.focal.round(2).tolist(), "focal_cost": found.cost.round(3).tolist()}
             track = solve.run(head, clip, settings, context.reporter, context.seed, keep)
         else:
             track, said = imported.run(workspace, head, clip, settings, context.reporter, keep)
@@ -60,7 +64,7 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
         if "neck_pose" not in joints:
             joints = joints | keep("neck", lambda: solve.bent_neck(head, clip, track))
         skin = keep("texture", lambda: _texture(head, clip, track, joints["neck_pose"], settings))
-        summary = _write(workspace, head, clip, track, skin, joints | said.recorded, context) | said.summary
+        summary = _write(workspace, head, clip, track, skin, joints | said.recorded, context) | said.summary | tried
     seconds = time.perf_counter() - began
     summary |= {"seconds": round(seconds, 2), "fps": round(len(clip) / seconds, 2)}
     if wrong := _wrong(summary) + said.wrong:
