@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from headavatar.preprocess import crop, masks, verdict
-from headavatar.preprocess.background import Plate, clean_plate
-from headavatar.preprocess.edges import refine
+from headavatar.preprocess.background import clean_plate
 from headavatar.preprocess.landmarks import Faces, face_sharpness, follow_subject
 from headavatar.preprocess.normals import face_normals
 from headavatar.preprocess.steady import steadied
@@ -124,22 +123,6 @@ def test_hands_beside_the_head_are_dropped() -> None:
     matte[90:120, 2:20] = 1
     head = masks.head_matte(matte, np.ones((SIZE, SIZE), np.float32), points)
     assert head[20:80, 45:80].min() == 1 and head[:, :25].max() == 0
-
-
-@pytest.mark.parametrize("with_plate", [True, False])
-def test_edge_loses_the_background(with_plate: bool, rng: np.random.Generator) -> None:
-    wall, hair = np.array([40.0, 110.0, 250.0]), np.array([90.0, 60.0, 40.0])
-    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
-    distance = np.hypot(x - 64, y - 64) - 40
-    truth = np.clip(0.5 - distance / 3, 0, 1)[..., None]
-    frame = truth * hair + (1 - truth) * wall + rng.normal(0, 1.5, (SIZE, SIZE, 3))
-    wide = np.clip(0.5 - (distance - 2) / 4, 0, 1).astype(np.float32)  # two pixels too wide, as networks draw it
-    plate = Plate(np.full((SIZE, SIZE, 3), wall, np.uint8), np.ones((SIZE, SIZE), bool)) if with_plate else None
-    alpha, clean = refine(np.clip(frame, 0, 255).astype(np.uint8), wide, plate)
-    assert np.abs(alpha - truth[..., 0]).mean() < 0.35 * np.abs(wide - truth[..., 0]).mean()
-    seen = alpha > 0.2
-    assert np.abs(clean[seen] - hair).mean(0).max() < 6  # hair's own colour up to the edge
-    assert np.array_equal(clean[distance > 20], np.clip(frame, 0, 255).astype(np.uint8)[distance > 20])
 
 
 def test_clean_plate(tmp_path: Path, rng: np.random.Generator) -> None:

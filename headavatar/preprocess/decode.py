@@ -230,7 +230,9 @@ def _graph(
             stream.filter("zscale", t="linear", npl=100).filter("format", "gbrpf32le").filter("zscale", p="bt709")
             .filter("tonemap", "hable", desat=0).filter("zscale", t="bt709", m="bt709", r="full")
         )  # fmt: skip
-    stream = stream.filter("format", "rgb24") if window or info.hdr else stream
+    if window or info.hdr:
+        # named, so that its flags hold: the conversion that ffmpeg would put in by itself repeats chroma in blocks
+        stream = stream.filter("scale", flags=sampling).filter("format", "rgb24")
     if window and (right - left, bottom - top) != (side, side):
         stream = stream.filter("pad", side, side, left - x, top - y)
     stream = stream.filter("scale", *size, flags=sampling)
