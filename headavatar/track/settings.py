@@ -116,10 +116,10 @@ class LensWeights:
     """
 
     shortest: float = 0.7
-    longest: float = 2.0
+    longest: float = 3.0
     keyframes: int = 48
     surfels: int = 3000
-    belief: float = 20.0
+    belief: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,14 @@ class TrackSettings:
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"refine": "fast", "keyframes": 64, "outline_keyframes": 24, "surfels": 3000, "texture_frames": 48},
     "balanced": {},
-    "quality": {"refine": "quality", "keyframes": 160, "surfels": 6000, "texture_size": 1024, "texture_frames": 200},
+    "quality": {
+        "refine": "quality",
+        "focal_lengths": 5,
+        "keyframes": 160,
+        "surfels": 6000,
+        "texture_size": 1024,
+        "texture_frames": 200,
+    },
 }
 
 
