@@ -32,8 +32,8 @@ RESIDUAL = 6.0
 """Color error, of 255, at which a mixture's say falls to 60 %."""
 UNEXPLAINED = 12.0
 """Color error, of 255, of the best mixture at which its alpha is believed to 60 %."""
-CALM_SHARE = 0.7 / 256
-"""Blur, in sides of the crop, of what is changed about the network's matte."""
+CALM_PX = 0.7
+"""Blur of what is changed about the network's matte: against single pixels' noise, so not wider in larger crops."""
 FARTHEST_SHARE = 2 / 256
 """How far the edge may move, in sides of the crop."""
 
@@ -87,12 +87,10 @@ def refine(frame: Array, matte: Array, plate: Plate | None) -> tuple[Array, Arra
 
 def _changed_calmly(matte: Array, rows: Array, columns: Array, change: Array) -> Array:
     """Alpha (N,) of pixels whose matte changes: smoothly along the edge, and only as far as the edge may move."""
-    side = matte.shape[0]
     changes, changed = np.zeros_like(matte), np.zeros_like(matte)
     changes[rows, columns], changed[rows, columns] = change, 1
-    sigma = CALM_SHARE * side
-    smooth = cv2.GaussianBlur(changes, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(changed, (0, 0), sigma), 1e-3)
-    reach = max(1, round(FARTHEST_SHARE * side))
+    smooth = cv2.GaussianBlur(changes, (0, 0), CALM_PX) / np.maximum(cv2.GaussianBlur(changed, (0, 0), CALM_PX), 1e-3)
+    reach = max(1, round(FARTHEST_SHARE * matte.shape[0]))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     low, high = cv2.erode(matte, kernel), cv2.dilate(matte, kernel)
     return np.asarray(np.clip(matte + smooth, low, high)[rows, columns])
