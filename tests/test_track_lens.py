@@ -22,7 +22,7 @@ def test_the_least_cost_is_found_between_the_tries_and_belief_decides_where_it_i
 ) -> None:
     for _ in range(30):
         usual, true, steep = rng.uniform(200, 900), rng.uniform(0.75, 1.8), rng.uniform(50, 300)
-        focal = usual / np.linspace(1 / 0.7, 1 / 3.0, 5)
+        focal = usual / np.linspace(1 / 0.7, 1 / 2.0, 5)
         cost = rng.uniform(0, 500) + steep * (usual / focal - 1 / true) ** 2
         assert Profile(focal, cost, usual).best(0) == pytest.approx(usual * true, rel=0.01)
         pulled = Profile(focal, cost, usual).best(20) / usual
@@ -33,7 +33,7 @@ def test_the_least_cost_is_found_between_the_tries_and_belief_decides_where_it_i
 
 def test_a_cost_that_only_falls_ends_at_the_last_try(rng: np.random.Generator) -> None:
     usual = float(rng.uniform(200, 900))
-    focal = usual / np.linspace(1 / 0.7, 1 / 3.0, 5)
+    focal = usual / np.linspace(1 / 0.7, 1 / 2.0, 5)
     slope = rng.uniform(50, 500)
     assert Profile(focal, slope * usual / focal, usual).best(0) == pytest.approx(focal[-1])
     assert Profile(focal, -slope * usual / focal, usual).best(0) == pytest.approx(focal[0])

@@ -116,7 +116,7 @@ class LensWeights:
     """
 
     shortest: float = 0.7
-    longest: float = 3.0
+    longest: float = 2.0
     keyframes: int = 48
     surfels: int = 3000
     belief: float = 10.0
@@ -218,8 +218,9 @@ class TrackSettings:
     )
     focal_lengths: int = setting(
         0,
-        "Focal lengths that keyframes are fitted at, to choose the one that pictures agree with; 0 believes the "
-        "field of view.",
+        "Focal lengths that keyframes are fitted at, to take the one that pictures agree with; with 0 the believed "
+        "field of view stands.",
+        choices=(0, 3, 5, 7),
         added_later=True,
     )
     surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.", within=AT_LEAST_ONE)
