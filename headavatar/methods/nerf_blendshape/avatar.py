@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ METHOD = "nerf-blendshape"
 FORMAT = 1
 CHUNK = 1 << 16
 """Rays rendered at once; bounds the memory of large pictures."""
+BESIDE = 1.5
+"""Rays from outside training's views have so many times as many samples: they cross more voxels."""
 CONVENTIONS = (
     "head space: +y up, +z out of the face, +x to the subject's left, metres; grid positions are "
     "axes (point - center) / side + 1/2; expression in the order of `expression_names`; table 0 is neutral"
@@ -53,6 +56,7 @@ class NerfBlendshapeAvatar:
         backing: voxels that training never saw, behind occupied ones; rays that come through go on in them.
         views: from where training saw it; pictures from elsewhere take their colors as from the nearest of these. None
             asks the color network for any direction.
+        sides: voxels that only pictures from elsewhere show, (G, G, G) bool; where there are no `views`, all do.
     """
 
     method = METHOD
@@ -61,11 +65,12 @@ class NerfBlendshapeAvatar:
         self, *, name: str, head_model: str, identity: Array, field: Field, conditioning: Conditioning, cube: Cube,
         occupied: torch.Tensor, samples: int, settings: dict[str, Any], spacing_m: float = SPACING_M,
         warp: Warp | None = None, backing: torch.Tensor | None = None, views: TrainedViews | None = None,
+        sides: torch.Tensor | None = None,
     ) -> None:  # fmt: skip
         self.name, self.head_model, self.identity = name, head_model, np.asarray(identity, np.float32)
         self.field, self.conditioning, self.cube, self.occupied = field, conditioning, cube, occupied
         self.samples, self.spacing_m, self.settings = samples, spacing_m, settings
-        self.warp, self.backing, self.views = warp, backing, views
+        self.warp, self.backing, self.views, self.sides = warp, backing, views, sides
 
     @cached_property
     def cells(self) -> torch.Tensor:
@@ -77,6 +82,12 @@ class NerfBlendshapeAvatar:
     @cached_property
     def _cells(self) -> ops.Cells:
         return ops.Cells(self.cells)
+
+    @cached_property
+    def _all_cells(self) -> ops.Cells:
+        """Those and the voxels at its sides."""
+        assert self.sides is not None
+        return ops.Cells(torch.where(self.sides, 1, self.cells.to(torch.uint8)))
 
     @property
     def expression_range(self) -> tuple[Array, Array]:
@@ -107,17 +118,20 @@ class NerfBlendshapeAvatar:
         posed = self._posed(params)
         frames = RayFrames.of(params, camera, self.cube, str(device))
         field = self.seen_from(frames.origins[0])
+        within = self.sides is None or (self.views is not None and field is self.field)
+        cells, box = (self._cells, self._box) if within else (self._all_cells, self._box_with_sides)
+        samples = self.samples if within else math.ceil(self.samples * BESIDE)
         height, width = camera.height, camera.width
         behind = torch.tensor(background, dtype=torch.float32, device=device)
         rgb = behind.repeat(width).repeat(height, 1).reshape(height, width, 3)
         alpha, depth = torch.zeros(height, width, device=device), torch.zeros(height, width, device=device)
-        x0, y0, x1, y1 = self._in_sight(params, camera)
+        x0, y0, x1, y1 = self._in_sight(box, params, camera)
         rows = max(1, CHUNK // max(x1 - x0, 1))
         for top in range(y0, y1 if x1 > x0 else y0, rows):
             directions, length = frames.rectangle(0, x0, top, x1, min(top + rows, y1))
             seen = look(
-                field, posed, frames.origins[0], directions.reshape(-1, 3), self._cells,
-                samples=self.samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
+                field, posed, frames.origins[0], directions.reshape(-1, 3), cells,
+                samples=samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
                 columns=x1 - x0 if device.type == "cpu" else 0,  # a card has all followed sooner than some chosen
             )  # fmt: skip
             ops.lay_over(seen, length, behind, self.cube.side, x0, top, rgb, alpha, depth)
@@ -158,21 +172,28 @@ class NerfBlendshapeAvatar:
         return None if found is None else (found[0], found[1].to(torch.bfloat16))
 
     @cached_property
-    def _occupied_box(self) -> Array | None:
-        """(8, 3) corners of the box that holds all occupied voxels, head space; None where there is none."""
-        sides = [torch.nonzero(self.occupied.any(a).any(b)).cpu().numpy()[:, 0] for a, b in ((2, 1), (2, 0), (1, 0))]
+    def _box(self) -> Array | None:
+        return self._box_of(self.occupied)
+
+    @cached_property
+    def _box_with_sides(self) -> Array | None:
+        return self._box_of(self.occupied if self.sides is None else self.occupied | self.sides)
+
+    def _box_of(self, voxels: torch.Tensor) -> Array | None:
+        """(8, 3) corners of the box that holds some voxels, head space; None where there is none."""
+        sides = [torch.nonzero(voxels.any(a).any(b)).cpu().numpy()[:, 0] for a, b in ((2, 1), (2, 0), (1, 0))]
         if not len(sides[0]):
             return None
         low, high = np.array([side[0] for side in sides]), np.array([side[-1] + 1 for side in sides])
         corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - low) + low
-        return self.cube.to_head(corners / self.occupied.shape[0])
+        return self.cube.to_head(corners / voxels.shape[0])
 
-    def _in_sight(self, params: HeadParams, camera: Camera) -> tuple[int, int, int, int]:
-        """The pixels within the projected rectangle of the occupied voxels: x0, y0, x1, y1, the last two exclusive."""
-        if self._occupied_box is None:
+    def _in_sight(self, box: Array | None, params: HeadParams, camera: Camera) -> tuple[int, int, int, int]:
+        """The pixels within the projected rectangle of a box's corners: x0, y0, x1, y1, the last two exclusive."""
+        if box is None:
             return 0, 0, 0, 0
         rotation, translation = head_to_camera(params, camera)
-        local = self._occupied_box @ rotation[0].T + translation[0]
+        local = box @ rotation[0].T + translation[0]
         if (local[:, 2] <= 0).all():
             return 0, 0, 0, 0
         if not (local[:, 2] > 0.01).all():
@@ -192,6 +213,8 @@ class NerfBlendshapeAvatar:
         tensors["occupied"] = self.occupied.cpu().to(torch.uint8)
         if self.backing is not None:
             tensors["backing"] = self.backing.cpu().to(torch.uint8)
+        if self.sides is not None:
+            tensors["sides"] = self.sides.cpu().to(torch.uint8)
         safetensors.torch.save_file(tensors, str(folder / "model.safetensors"))
         spec = self.field.spec
         about = {
@@ -230,7 +253,8 @@ class NerfBlendshapeAvatar:
                     why="a newer headavatar wrote it", fix="upgrade headavatar",
                 )  # fmt: skip
             tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
-            occupied, backing = tensors.pop("occupied").to(torch.bool), tensors.pop("backing", None)
+            occupied = tensors.pop("occupied").to(torch.bool)
+            backing, sides = tensors.pop("backing", None), tensors.pop("sides", None)
             cube, law = about["cube"], about.get("density", {})
             return cls(
                 name=about["name"], head_model=about["head_model"], identity=np.asarray(about["identity"], np.float32),
@@ -247,6 +271,7 @@ class NerfBlendshapeAvatar:
                 spacing_m=about.get("spacing_m", SPACING_M), settings=about["settings"],
                 warp=Warp.from_files(tensors, about["warp"]) if about.get("warp") else None,
                 backing=None if backing is None else backing.to(torch.bool),
+                sides=None if sides is None else sides.to(torch.bool),
                 views=TrainedViews.from_state(about["views"]) if about.get("views") else None,
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:

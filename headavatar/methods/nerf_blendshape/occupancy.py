@@ -233,6 +233,12 @@ def hairy_vertices(head: Any) -> Array:
     return hairy
 
 
+def scalp_vertices(head: Any) -> Array:
+    """(V,) bool: the vertices that hair grows from; all of them where the model does not say."""
+    region = np.asarray(head.regions.get("scalp", np.ones(head.vertex_count, bool)), bool)
+    return region if region.any() else ~region
+
+
 class Sight:
     """Which voxels training rays have seen: the largest weight that any sample in them had, and the most light.
 

@@ -63,6 +63,14 @@ class NerfBlendshapeSettings:
         24, "Tables that a learned matrix mixes into one for each expression; 0 learns each by itself.",
         added_later=True,
     )  # fmt: skip
+    standoff: float = option(
+        0.0, "How far hair may stand off the skull, times the most that outlines show of it; 0 trusts hair_m alone.",
+        added_later=True, within=(0, inf),
+    )  # fmt: skip
+    side_rays: int = option(
+        0, "Rays a step from where no camera was, which must not pass through skull and hair; 0 leaves a back open.",
+        added_later=True, within=(0, inf),
+    )  # fmt: skip
     hold_views: bool = option(
         True, "Color what is seen from outside training's directions as from the nearest of them.", added_later=True,
     )  # fmt: skip
