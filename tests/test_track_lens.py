@@ -25,10 +25,10 @@ def test_the_least_cost_is_found_between_the_tries_and_belief_decides_where_it_i
         focal = usual / np.linspace(1 / 0.7, 1 / 2.0, 5)
         cost = rng.uniform(0, 500) + steep * (usual / focal - 1 / true) ** 2
         assert Profile(focal, cost, usual).best(0) == pytest.approx(usual * true, rel=0.01)
-        pulled = Profile(focal, cost, usual).best(20) / usual
+        pulled = Profile(focal, cost, usual).best(100) / usual
         assert min(true, 1) - 0.01 < pulled < max(true, 1) + 0.01
         level = Profile(focal, np.full(5, rng.uniform(0, 500)), usual)
-        assert level.best(20) == pytest.approx(usual, rel=0.01)
+        assert level.best(100) == pytest.approx(usual, rel=0.01)
 
 
 def test_a_cost_that_only_falls_ends_at_the_last_try(rng: np.random.Generator) -> None:

@@ -119,7 +119,7 @@ class LensWeights:
     longest: float = 2.0
     keyframes: int = 48
     surfels: int = 3000
-    belief: float = 10.0
+    belief: float = 100.0
 
 
 @dataclass(frozen=True)
