@@ -18,7 +18,7 @@ from headavatar.progress import RunContext
 from headavatar.scene import ARKIT_NAMES, Array, Camera, HeadParams
 from headavatar.track import stage as track_stage
 from headavatar.track.landmark_model import OUTER_EYE_CORNERS
-from headavatar.track.settings import TrackSettings
+from headavatar.track.settings import PRESETS, TrackSettings
 from headavatar.workspace import Workspace, layout
 from headavatar.workspace.clips import load_camera, load_params
 
@@ -200,7 +200,8 @@ def track_clip(video: Path, size: int, refinements: Sequence[str] = ("none", "ba
     truth = Truth.load(video.with_suffix(".npz"))
     rows = []
     for refine in refinements:
-        track_stage.run(workspace, TrackSettings(refine=refine), RunContext(resume=False))
+        settings = TrackSettings(**PRESETS.get(refine, {"refine": refine}))
+        track_stage.run(workspace, settings, RunContext(resume=False))
         rows.append(Row(video.stem, refine, truth_figures(workspace, truth)))
     return rows
 
