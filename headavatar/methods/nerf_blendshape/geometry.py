@@ -233,7 +233,7 @@ def _looks(
     points: torch.Tensor, faces: Array, samples: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """(V, 3) color and (V,) alpha of vertices, as the eye sees them that they face and that sees them best."""
-    outward = torch.as_tensor(_vertex_normals(points.cpu().numpy(), faces), device=points.device)
+    outward = ops.vertex_normals(points, torch.from_numpy(faces).to(points.device))
     scores = []
     for light in lights:
         facing = (torch.nn.functional.normalize(light.eye - points, dim=1) * outward).sum(1)
@@ -250,14 +250,3 @@ def _looks(
             rgb[part] = (seen.rgb / seen.alpha[:, None].clamp_min(SEEN)).clamp(0, 1)
             alpha[part] = seen.alpha
     return rgb, alpha
-
-
-def _vertex_normals(vertices: Array, faces: Array) -> Array:
-    """(V, 3) float32 unit normals, the faces' weighed by their areas; 0 where a vertex has no face."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    flat = np.cross(b - a, c - a)
-    total = np.stack(
-        [np.bincount(faces.reshape(-1), np.repeat(flat[:, axis], 3), len(vertices)) for axis in range(3)], 1
-    )
-    unit: Array = (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-20)).astype(np.float32)
-    return unit

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from ... import ops
 from ...scene import Array, Camera, HeadParams
 from .rays import Cube, head_to_camera
 
@@ -141,7 +142,7 @@ def shell(
     marked = np.zeros((grid,) * 3, bool)
     reach, bearing = np.zeros((grid,) * 3, np.float32), np.zeros((grid,) * 3, bool)
     normals = np.zeros((grid, grid, grid, 3), np.float32)
-    outward = _vertex_normals(points, faces)
+    outward = ops.vertex_normals(torch.from_numpy(points), torch.from_numpy(faces)).numpy()
     for chosen, distance, bears in ((hairy, hair_m, True), (~hairy, shell_m, False)):
         cells = np.floor(cube.to_unit(points[:, chosen].reshape(-1, 3)) * grid).astype(np.int64)
         inside = ((cells >= 0) & (cells < grid)).all(1)
@@ -164,18 +165,6 @@ def torso(points: Array, cube: Cube, grid: int, chin_y: float) -> torch.Tensor:
     behind, before = lowest[..., 2].min() - TORSO_M, lowest[..., 2].max() + TORSO_M
     inside = (centers[:, 1] < chin_y) & (centers[:, 2] > behind) & (centers[:, 2] < before)
     return torch.from_numpy(inside.reshape((grid,) * 3))
-
-
-def _vertex_normals(points: Array, faces: Array) -> Array:
-    """(n, V, 3) unit normals of meshes with the same faces."""
-    corners = points[:, faces]
-    areas = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]).astype(np.float32)
-    total = torch.zeros(points.shape, dtype=torch.float32)
-    for corner in range(3):
-        total.index_add_(1, torch.from_numpy(faces[:, corner]), torch.from_numpy(areas))
-    normals = total.numpy()
-    unit: Array = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    return unit
 
 
 def carve(
