@@ -18,6 +18,7 @@ from headavatar.methods.nerf_blendshape.rays import Cube, head_to_camera
 from headavatar.methods.nerf_blendshape.sides import Sides
 from headavatar.methods.nerf_blendshape.standoff import SLACK_M, STRIDE, Standoff, measured, solid
 from headavatar.methods.nerf_blendshape.trainer import NerfBlendshapeTrainer
+from headavatar.methods.residuals import Residual
 from headavatar.scene import Array, Camera, Clip, HeadParams
 
 RADIUS_M, AWAY_M, GRID, SIZE = 0.09, 1.2, 80, 320
@@ -145,3 +146,8 @@ def test_a_head_filmed_from_the_front_is_whole_from_the_side(clip: Clip, tmp_pat
         outside = ~grown(shadow(hull, trainer.cube, params, clip.camera), 3)
         assert alpha[outside].max() < 1 / 255  # a pixel may lie between its neighbors
         assert np.array_equal(again.render(params, clip.camera).alpha, alpha)
+        at = torch.from_numpy(np.flatnonzero(sure))
+        colors = (
+            avatar.colors_at(params, clip.camera, at, Residual.zero(1)).detach().numpy()
+        )  # what poses are refined by
+        assert np.abs(colors - avatar.render(params, clip.camera).rgb[sure]).mean() < 0.02

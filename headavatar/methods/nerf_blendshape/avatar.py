@@ -84,10 +84,14 @@ class NerfBlendshapeAvatar:
         return ops.Cells(self.cells)
 
     @cached_property
-    def _all_cells(self) -> ops.Cells:
+    def cells_with_sides(self) -> torch.Tensor:
         """Those and the voxels at its sides."""
         assert self.sides is not None
-        return ops.Cells(torch.where(self.sides, 1, self.cells.to(torch.uint8)))
+        return torch.where(self.sides, 1, self.cells.to(torch.uint8))
+
+    @cached_property
+    def _cells_with_sides(self) -> ops.Cells:
+        return ops.Cells(self.cells_with_sides)
 
     @property
     def expression_range(self) -> tuple[Array, Array]:
@@ -117,10 +121,8 @@ class NerfBlendshapeAvatar:
         device = self.occupied.device
         posed = self._posed(params)
         frames = RayFrames.of(params, camera, self.cube, str(device))
-        field = self.seen_from(frames.origins[0])
-        within = self.sides is None or (self.views is not None and field is self.field)
-        cells, box = (self._cells, self._box) if within else (self._all_cells, self._box_with_sides)
-        samples = self.samples if within else math.ceil(self.samples * BESIDE)
+        field, beside, samples = self.seen_from(frames.origins[0])
+        cells, box = (self._cells_with_sides, self._box_with_sides) if beside else (self._cells, self._box)
         height, width = camera.height, camera.width
         behind = torch.tensor(background, dtype=torch.float32, device=device)
         rgb = behind.repeat(width).repeat(height, 1).reshape(height, width, 3)
@@ -140,9 +142,11 @@ class NerfBlendshapeAvatar:
             rgb.cpu().numpy(), alpha_map, depth_map, lambda: normals_from_depth(depth_map, alpha_map, camera)
         )
 
-    def seen_from(self, origin: torch.Tensor) -> Field:
-        """The field as an eye at `origin`, (3,) in cube units, is shown it."""
-        return self.field if self.views is None else self.views.seen(self.field, origin.detach().cpu().numpy())
+    def seen_from(self, origin: torch.Tensor) -> tuple[Field, bool, int]:
+        """What an eye at `origin`, (3,) in cube units, is shown: the field, whether its sides too, and most samples."""
+        field = self.field if self.views is None else self.views.seen(self.field, origin.detach().cpu().numpy())
+        beside = self.sides is not None and (self.views is None or field is not self.field)
+        return field, beside, math.ceil(self.samples * BESIDE) if beside else self.samples
 
     @property
     def answers_to(self) -> str:
@@ -177,7 +181,8 @@ class NerfBlendshapeAvatar:
 
     @cached_property
     def _box_with_sides(self) -> Array | None:
-        return self._box_of(self.occupied if self.sides is None else self.occupied | self.sides)
+        assert self.sides is not None
+        return self._box_of(self.occupied | self.sides)
 
     def _box_of(self, voxels: torch.Tensor) -> Array | None:
         """(8, 3) corners of the box that holds some voxels, head space; None where there is none."""

@@ -29,10 +29,11 @@ def colors_at(
         0, pixels.to(device), camera.width
     )
     origins, directions = moved_rays(avatar.cube, origins, directions, residual, 0)
-    field = avatar.seen_from(origins[0])
+    field, beside, samples = avatar.seen_from(origins[0])
     picture = shade(
-        field, _posed(avatar, params, residual), origins, directions, [len(pixels)], avatar.cells,
-        samples=avatar.samples, cube_side=avatar.cube.side, spacing_m=avatar.spacing_m,
+        field, _posed(avatar, params, residual), origins, directions, [len(pixels)],
+        avatar.cells_with_sides if beside else avatar.cells, samples=samples, cube_side=avatar.cube.side,
+        spacing_m=avatar.spacing_m,
     )  # fmt: skip
     return picture.rgb + (1 - picture.alpha[:, None])
 
