@@ -12,6 +12,7 @@ HA_API void ha_mlp_forward(const MlpArgs* args) {
   const i64 tile_size = (in_rows + net.row_count) * kTile;
 #pragma omp parallel
   {
+    const MatrixUnit unit;
     std::vector<float> own(a.saved ? 0 : tile_size);
 #pragma omp for schedule(static)
     for (i64 t = 0; t < ceil_div(a.points, kTile); ++t) {
@@ -37,6 +38,7 @@ HA_API void ha_mlp_backward(const MlpArgs* args) {
   std::vector<float> sums(pieces * net.grad_size, 0.f);
 #pragma omp parallel
   {
+    const MatrixUnit unit;
     std::vector<float> grad(net.widest * kTile), scratch(net.widest * kTile), columns(net.widest * kTile);
     std::vector<float> grad_in(in_rows * kTile);
 #pragma omp for schedule(dynamic, 1)
@@ -110,6 +112,7 @@ HA_API void ha_field_forward(const FieldArgs* args) {
   const i64 chunk_size = chunk_of(count);
 #pragma omp parallel
   {
+    const MatrixUnit unit;
     std::vector<float> soa(chunk_size * 3 * kTile), own(a.saved ? 0 : chunk_size * layout.size());
 #pragma omp for schedule(dynamic, 1)
     for (i64 chunk = 0; chunk < ceil_div(count, chunk_size); ++chunk) {
@@ -141,8 +144,9 @@ HA_API void ha_field_backward(const FieldArgs* args) {
   std::vector<float> sums(with_weights ? pieces * sums_size : 0, 0.f);
 #pragma omp parallel
   {
+    const MatrixUnit unit;
     std::vector<float> grad(widest * kTile), scratch(widest * kTile), columns(widest * kTile);
-    std::vector<float> grad_raw((padded(1 + layout.geometry) + 8) * kTile), grad_encoded(padded(encoded) * kTile);
+    std::vector<float> grad_raw((padded(1 + layout.geometry) + kRowBlock) * kTile), grad_encoded(padded(encoded) * kTile);
 #pragma omp for schedule(dynamic, 1)
     for (i64 piece = 0; piece < pieces; ++piece) {
       float* sigma_sums = with_weights ? sums.data() + piece * sums_size : nullptr;
@@ -153,7 +157,7 @@ HA_API void ha_field_backward(const FieldArgs* args) {
         float* raw = sigma_net.output(layout.sigma(tile));
         const float* rgb = color_net.output(layout.color(tile));
         alignas(64) float grad_sigma[kTile] = {};
-        std::fill(grad.begin(), grad.begin() + 8 * kTile, 0.f);
+        std::fill(grad.begin(), grad.begin() + padded(3) * kTile, 0.f);
         for (i64 n = 0; n < where.count; ++n) {
           grad_sigma[n] = a.grad_sigma[where.start + n];
           for (int c = 0; c < 3; ++c) {

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def _padded(rows: int) -> int:
-    return -(-rows // 8) * 8
+    block = int(handle().ha_row_block())
+    return -(-rows // block) * block
 
 
 def _net_rows(weights: list[Tensor], extra: int = 0) -> int:

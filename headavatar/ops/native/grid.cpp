@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "grid.h"
-#include "nets.h"
 #include "positions.h"
+#include "tile_rows.h"
 
 namespace ha {
 

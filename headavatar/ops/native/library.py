@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-ABI = 20
+ABI = 21
 """Raised with every change of the C functions' arguments; `ha_abi` returns the library's."""
 
-VARIANTS = ("baseline", "avx2", "avx512")
+VARIANTS = ("baseline", "avx2", "avx512", "amx")
 """Instruction sets that the library is built for, slowest first."""
 
 FOLDER = Path(__file__).parent / "_lib"
@@ -45,7 +45,7 @@ def file_name(isa: str) -> str:
 def load() -> LibraryState:
     """Load the variant of the library that is the fastest on this processor, once.
 
-    `HEADAVATAR_ISA` set to "baseline" or "avx2" takes a slower one, so that each can be tested on one machine.
+    `HEADAVATAR_ISA` set to "baseline", "avx2" or "avx512" takes a slower one, so that each can be tested on one machine.
 
     Returns:
         The state, with a reason where there is no library or it cannot be used.
@@ -69,7 +69,7 @@ def load() -> LibraryState:
                 library = ctypes.CDLL(str(path))
                 break
         library.ha_isa.restype = ctypes.c_char_p
-        library.ha_tile.restype = ctypes.c_int64
+        library.ha_tile.restype = library.ha_row_block.restype = ctypes.c_int64
         library.ha_tune_allocator()
     except (OSError, AttributeError) as error:
         return LibraryState(None, path, f"{path.name} cannot be loaded: {error}")

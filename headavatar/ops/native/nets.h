@@ -1,178 +1,17 @@
-// Small networks on tiles: activations are kept feature after feature, a vector holds one feature of W points.
+// Small networks on tiles, forward and backward.
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
-#include "simd.h"
+#include "products.h"
 
 namespace ha {
-
-constexpr int kRows = W == 16 ? 8 : 4;  // output features a register block
-constexpr int kVectors = 3;             // vectors of points a register block
-static_assert(kTile % (kVectors * W) == 0, "a tile is a whole number of register blocks");
-
-inline i64 padded(i64 rows) { return ceil_div(rows, 8) * 8; }
-
-// Rearranged matrix: blocks of kRows outputs, input after input, so that products read it in order. Rest is 0.
-inline void pack(const float* weight, i64 outputs, i64 inputs, i64 row_stride, i64 column_stride,
-                 std::vector<float>& packed) {
-  packed.assign(padded(outputs) * inputs, 0.f);
-  for (i64 o = 0; o < outputs; ++o)
-    for (i64 i = 0; i < inputs; ++i)
-      packed[(o / kRows * inputs + i) * kRows + o % kRows] = weight[o * row_stride + i * column_stride];
-}
-
-struct Keep {
-  vf operator()(vf value, i64) const { return value; }
-};
-struct Relu {
-  vf operator()(vf value, i64) const { return vmax(value, vf{}); }
-};
-struct Gate {  // lets a gradient through where the activation is positive
-  const float* activation;
-  vf operator()(vf value, i64 at) const { return select(loadf(activation + at) > 0.0f, value, vf{}); }
-};
-
-struct Zero {  // what sums start at
-  vf operator()(i64) const { return vf{}; }
-};
-struct From {
-  const float* rows;
-  vf operator()(i64 at) const { return loadf(rows + at); }
-};
-
-// out[o][n] = finish(start + sum_i weight[o][i] in[i][n]) for one tile; writes padded(outputs) rows.
-template <class Finish, class Start = Zero>
-inline void multiply(const float* packed, const float* in, float* out, i64 outputs, i64 inputs, Finish finish,
-                     Start start = {}) {
-  for (i64 n = 0; n < kTile; n += kVectors * W)
-    for (i64 o = 0; o < outputs; o += kRows) {
-      vf sum[kRows][kVectors];
-      for (int r = 0; r < kRows; ++r)
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = start((o + r) * kTile + n + v * W);
-      const float* weight = packed + o * inputs;
-      for (i64 i = 0; i < inputs; ++i, weight += kRows) {
-        vf x[kVectors];
-        for (int v = 0; v < kVectors; ++v) x[v] = loadf(in + i * kTile + n + v * W);
-        for (int r = 0; r < kRows; ++r) {
-          const vf w = splat(weight[r]);
-          for (int v = 0; v < kVectors; ++v) sum[r][v] += w * x[v];
-        }
-      }
-      for (int r = 0; r < kRows; ++r)
-        for (int v = 0; v < kVectors; ++v) {
-          const i64 at = (o + r) * kTile + n + v * W;
-          store(out + at, finish(sum[r][v], at));
-        }
-    }
-}
-
-#if HA_WIDTH >= 8
-// An 8 x 8 block, rows to columns; changes a.
-inline void transpose8(__m256* a, __m256* out) {
-  __m256 b[8];
-  for (int k = 0; k < 8; k += 2) {
-    b[k] = _mm256_unpacklo_ps(a[k], a[k + 1]);
-    b[k + 1] = _mm256_unpackhi_ps(a[k], a[k + 1]);
-  }
-  for (int k = 0; k < 8; k += 4) {
-    a[k] = _mm256_shuffle_ps(b[k], b[k + 2], 0x44);
-    a[k + 1] = _mm256_shuffle_ps(b[k], b[k + 2], 0xEE);
-    a[k + 2] = _mm256_shuffle_ps(b[k + 1], b[k + 3], 0x44);
-    a[k + 3] = _mm256_shuffle_ps(b[k + 1], b[k + 3], 0xEE);
-  }
-  for (int k = 0; k < 4; ++k) {
-    out[k] = _mm256_permute2f128_ps(a[k], a[k + 4], 0x20);
-    out[k + 4] = _mm256_permute2f128_ps(a[k], a[k + 4], 0x31);
-  }
-}
-#endif
-
-// Rows of a tile into columns: out[n][r], stride floats a point; rows past the last are 0.
-inline void transpose(const float* in, i64 rows, float* out, i64 stride) {
-  i64 r = 0;
-#if HA_WIDTH >= 8
-  for (; r + 8 <= rows; r += 8)
-    for (i64 n = 0; n < kTile; n += 8) {
-      __m256 a[8], b[8];
-      for (int k = 0; k < 8; ++k) a[k] = _mm256_loadu_ps(in + (r + k) * kTile + n);
-      transpose8(a, b);
-      for (int k = 0; k < 8; ++k) _mm256_storeu_ps(out + (n + k) * stride + r, b[k]);
-    }
-#endif
-  for (i64 n = 0; n < kTile; ++n)
-    for (i64 k = r; k < stride; ++k) out[n * stride + k] = k < rows ? in[k * kTile + n] : 0.f;
-}
-
-// Vectors of points into rows of a tile: out[r][n] = from(n)[r], a multiple of 8 rows.
-template <class Source>
-inline void collect_rows(Source from, i64 rows, float* out) {
-#if HA_WIDTH >= 8
-  for (i64 n = 0; n < kTile; n += 8) {
-    const float* source[8];
-    for (int k = 0; k < 8; ++k) source[k] = from(n + k);
-    for (i64 r = 0; r < rows; r += 8) {
-      __m256 a[8], b[8];
-      for (int k = 0; k < 8; ++k) a[k] = _mm256_loadu_ps(source[k] + r);
-      transpose8(a, b);
-      for (int k = 0; k < 8; ++k) _mm256_storeu_ps(out + (r + k) * kTile + n, b[k]);
-    }
-  }
-#else
-  for (i64 n = 0; n < kTile; ++n) {
-    const float* source = from(n);
-    for (i64 r = 0; r < rows; ++r) out[r * kTile + n] = source[r];
-  }
-#endif
-}
-
-template <int V>
-inline void outer_block(const float* grad, const float* columns, i64 stride, float* out) {
-  vf sum[4][V] = {};
-  for (i64 n = 0; n < kTile; ++n) {
-    vf x[V];
-    for (int v = 0; v < V; ++v) x[v] = loadf(columns + n * stride + v * W);
-    for (int r = 0; r < 4; ++r) {
-      const vf g = splat(grad[r * kTile + n]);
-      for (int v = 0; v < V; ++v) sum[r][v] += g * x[v];
-    }
-  }
-  for (int r = 0; r < 4; ++r)
-    for (int v = 0; v < V; ++v) store(out + r * stride + v * W, loadf(out + r * stride + v * W) + sum[r][v]);
-}
-
-inline i64 stride_of(i64 inputs) { return ceil_div(inputs, 16) * 16; }
-
-// out[o][i] += sum_n grad[o][n] in[i][n] over one tile; out has padded(outputs) rows of stride_of(inputs).
-inline void add_outer(const float* grad, i64 outputs, const float* in, i64 inputs, float* columns, float* out) {
-  const i64 stride = stride_of(inputs), vectors = ceil_div(inputs, W);
-  transpose(in, inputs, columns, stride);
-  for (i64 o = 0; o < outputs; o += 4) {
-    const float* rows = grad + o * kTile;
-    i64 v = 0;
-    while (v < vectors) {
-      const i64 left = vectors - v;
-      float* block = out + o * stride + v * W;
-      const float* from = columns + v * W;
-      if (left == 3 || left > 4) {
-        outer_block<3>(rows, from, stride, block);
-        v += 3;
-      } else if (left >= 2) {
-        outer_block<2>(rows, from, stride, block);
-        v += 2;
-      } else {
-        outer_block<1>(rows, from, stride, block);
-        v += 1;
-      }
-    }
-  }
-}
 
 // A network with its matrices rearranged for both directions, and where its activations lie in a tile's rows.
 struct Net {
   const NetArgs* args;
-  std::vector<std::vector<float>> forward, backward;
+  std::vector<Matrix> forward, backward;
   std::vector<i64> rows;        // first row of each layer's output, from the network's own first row
   std::vector<i64> grad_start;  // of each layer's matrix in a piece's gradient
   i64 row_count = 0, grad_size = 0, widest = 0;
@@ -202,16 +41,16 @@ struct Net {
   template <class Start>
   void run_from(const float* in, float* tile, Start start) const {
     if (args->layers == 1)
-      multiply(forward[0].data(), in, tile, args->sizes[1], own_inputs, Keep(), start);
+      multiply(forward[0], in, tile, args->sizes[1], own_inputs, Keep(), start);
     else
-      multiply(forward[0].data(), in, tile, args->sizes[1], own_inputs, Relu(), start);
+      multiply(forward[0], in, tile, args->sizes[1], own_inputs, Relu(), start);
     for (int l = 1; l < args->layers; ++l) {
       in = tile + rows[l - 1] * kTile;
       float* out = tile + rows[l] * kTile;
       if (l + 1 < args->layers)
-        multiply(forward[l].data(), in, out, args->sizes[l + 1], args->sizes[l], Relu());
+        multiply(forward[l], in, out, args->sizes[l + 1], args->sizes[l], Relu());
       else
-        multiply(forward[l].data(), in, out, args->sizes[l + 1], args->sizes[l], Keep());
+        multiply(forward[l], in, out, args->sizes[l + 1], args->sizes[l], Keep());
     }
   }
 
@@ -224,10 +63,10 @@ struct Net {
       const float* layer_in = l ? tile + rows[l - 1] * kTile : in;
       if (sums) add_outer(grad, outputs, layer_in, inputs, columns, sums + grad_start[l]);
       if (l) {
-        multiply(backward[l].data(), grad, scratch, inputs, outputs, Gate{layer_in});
+        multiply(backward[l], grad, scratch, inputs, outputs, Gate{layer_in});
         std::swap(grad, scratch);
       } else if (grad_in) {
-        multiply(backward[l].data(), grad, grad_in, grad_inputs, outputs, Keep());
+        multiply(backward[l], grad, grad_in, grad_inputs, outputs, Keep());
       }
     }
   }

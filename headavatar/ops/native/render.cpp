@@ -105,7 +105,7 @@ class Renderer {
       if (n < count) harmonics(a_.rays.directions + 3 * walkers_[start + n].ray, int(a_.bands), values);
       for (i64 d = 0; d < width_; ++d) features[d * kTile + n] = values[d];
     }
-    multiply(view_weights_.data(), features, sums, a_.color_net.sizes[1], width_, Keep());
+    multiply(view_weights_, features, sums, a_.color_net.sizes[1], width_, Keep());
     for (i64 n = 0; n < count; ++n)
       for (i64 r = 0; r < view_rows_; ++r) views_[(start + n) * view_rows_ + r] = sums[r * kTile + n];
   }
@@ -227,7 +227,8 @@ class Renderer {
   const Net &sigma_, &color_;
   const i64 encoded_rows_, width_, view_rows_;
   std::vector<int16_t> pieces_;
-  std::vector<float> views_, view_tile_, view_weights_, soa_, encoded_, activations_;
+  std::vector<float> views_, view_tile_, soa_, encoded_, activations_;
+  Matrix view_weights_;
   std::vector<Walker> walkers_;
   std::vector<size_t> owner_;
   alignas(64) float distances_[kChunk * kTile], deltas_[kChunk * kTile];
@@ -254,6 +255,7 @@ HA_API void ha_render(const RenderArgs* args) {
     const i64 count = i64(rays.size());
 #pragma omp parallel
     {
+      const MatrixUnit unit;
       Renderer renderer(a, occupied, sigma_net, color_net);
 #pragma omp for schedule(dynamic, 1)
       for (i64 first = 0; first < count; first += kBlock)
