@@ -45,7 +45,7 @@ def file_name(isa: str) -> str:
 def load() -> LibraryState:
     """Load the variant of the library that is the fastest on this processor, once.
 
-    `HEADAVATAR_ISA` set to "baseline", "avx2" or "avx512" takes a slower one, so that each can be tested on one machine.
+    `HEADAVATAR_ISA` set to one of the slower ones takes that, so that each can be tested on one machine.
 
     Returns:
         The state, with a reason where there is no library or it cannot be used.
