@@ -263,7 +263,7 @@ struct Picture {
     for (i64 y = band * kBand; y < std::min((band + 1) * kBand, args.height); ++y)
       for (i64 x = 0; x < args.width; ++x) {
         const i64 at = y * args.width + x;
-        if (x % 4 == 0 && x + 4 <= args.width && ha::take<int64_t>(marked + 2 * at) == 0) {
+        if (x % 4 == 0 && x + 4 <= args.width && ha::load<int64_t>(marked + 2 * at) == 0) {
           x += 3;
           continue;
         }

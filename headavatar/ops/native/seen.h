@@ -5,10 +5,7 @@
 #include <memory>
 
 #include "raster.h"
-
-#ifdef __AVX__
-#include <immintrin.h>
-#endif
+#include "simd.h"
 
 namespace ha {
 
@@ -34,18 +31,6 @@ template <class T>
 struct Zeros : Buffer<T> {
   explicit Zeros(i64 size) : Buffer<T>(size) { std::memset(this->data.get(), 0, size * sizeof(T)); }
 };
-
-template <class V, class T>
-inline V take(const T* p) {
-  V v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-template <class V, class T>
-inline void put(T* p, V v) {
-  std::memcpy(p, &v, sizeof v);
-}
 
 inline vf4 three(const float* p) { return vf4{p[0], p[1], p[2], 0}; }
 
@@ -131,13 +116,13 @@ struct Edges {
     const vd4 dets = det - vd4{};
     const vl4 turned = ((vl4)z ^ (vl4)dets) & kSign;
     const vd4 tx = (vd4)((vl4)ex ^ turned), ty = (vd4)((vl4)ey ^ turned);
-    put(x, tx);
-    put(y, ty);
-    put(rest, (vd4)((vl4)e ^ turned));
-    put(scale, (vd4)((vl4)z & ~kSign));
+    store(x, tx);
+    store(y, ty);
+    store(rest, (vd4)((vl4)e ^ turned));
+    store(scale, (vd4)((vl4)z & ~kSign));
     // Edge functions are sums of products of floats: none but 0 is smaller than this.
     const vd4 tiny = std::numeric_limits<double>::min() - vd4{};
-    put(least, (vd4)((vl4)tiny & ~((tx > 0) | ((tx == 0) & (ty > 0)))));
+    store(least, (vd4)((vl4)tiny & ~((tx > 0) | ((tx == 0) & (ty > 0)))));
     det = std::fabs(det);
     return true;
   }
@@ -172,7 +157,7 @@ struct Band {
     if (!(least > 0)) return false;
     for (i64 y = std::max<i64>(box.y0, row0); y <= std::min<i64>(box.y1, row1 - 1); ++y)
       for (i64 x = box.x0 & ~(kWide - 1); x <= box.x1; x += kWide)
-        if (any((least < take<vd4>(depth + (y - row0) * stride + x)) & within(box, x))) return false;
+        if (any((least < load<vd4>(depth + (y - row0) * stride + x)) & within(box, x))) return false;
     return true;
   }
 
@@ -188,17 +173,17 @@ struct Band {
         if (!any(seen)) continue;
         const i64 at = (y - row0) * stride + x;
         const vd4 h0 = e0 * t.scale[0], h1 = e1 * t.scale[1], h2 = e2 * t.scale[2];
-        const vd4 total = (h0 + h1) + h2, known = take<vd4>(depth + at);
+        const vd4 total = (h0 + h1) + h2, known = load<vd4>(depth + at);
         seen &= t.det <= known * total * kAbove;
         if (!any(seen)) continue;
         const vd4 z = t.det / total;
-        const vi4 before = take<vi4>(image + at);
+        const vi4 before = load<vi4>(image + at);
         // Those seen from outside come first, but of faces at equal depth the first one of the mesh wins.
         seen &= (z > near) & ((z < known) | ((z == known) & (face < __builtin_convertvector(before, vl4))));
         if (!any(seen)) continue;
         const vi4 narrow = __builtin_convertvector(seen, vi4);
-        put(depth + at, (vd4)(((vl4)z & seen) | ((vl4)known & ~seen)));
-        put(image + at, (vi4)((face & narrow) | (before & ~narrow)));
+        store(depth + at, (vd4)(((vl4)z & seen) | ((vl4)known & ~seen)));
+        store(image + at, (vi4)((face & narrow) | (before & ~narrow)));
         const vd4 share = 1 / total;
         mix(shares.first + y * stride + x, h0 * share, narrow);
         mix(shares.second + y * stride + x, h1 * share, narrow);
@@ -212,7 +197,7 @@ struct Band {
   static vl4 within(const Box& box, i64 x) { return (kLanes4 >= box.x0 - x) & (kLanes4 <= box.x1 - x); }
 
   static void mix(float* p, vd4 value, vi4 where) {
-    put(p, ((vi4)__builtin_convertvector(value, vf4) & where) | (take<vi4>(p) & ~where));
+    store(p, ((vi4)__builtin_convertvector(value, vf4) & where) | (load<vi4>(p) & ~where));
   }
 };
 
