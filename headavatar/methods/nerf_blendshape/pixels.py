@@ -10,14 +10,15 @@ import torch
 
 from ...scene import Array, Clip
 from ..frame_file import FrameFile
+from .collar import Collar
 
 MOUTH = (0, 17, 57, 287)
 """MediaPipe points whose rectangle holds the mouth: its top, bottom and corners, a little outside the lips."""
 EYES = (33, 263, 159, 145, 386, 374, 105, 334)
 COVERED = 13
 """A pixel that clothes cover by this much of 255 teaches nothing of the head."""
-SHARES = {"head": 0.6, "face": 0.2, "mouth": 0.12, "eyes": 0.08}
-"""Share of a step's pixels drawn evenly from each rectangle."""
+SHARES = {"neck": 0.04, "face": 0.2, "mouth": 0.12, "eyes": 0.08, "head": 1.0}
+"""Share of a step's pixels drawn evenly from each rectangle; the last gets what the others leave."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TrainingPixels:
         colors: (n, H·W, 3) uint8.
         mattes: (n, H·W) uint8.
         counted: (n, H·W) bool, false outside the picture and where clothes hide the head.
-        rectangles: name → (n, 4) int64 x0, y0, x1, y1 with x1, y1 exclusive.
+        rectangles: name → (n, 4) int64 x0, y0, x1, y1 with x1, y1 exclusive; "neck" only where it is made up.
         plate: (H·W, 3) uint8, the clip's background, white where it has none.
         width, height: of the frames.
     """
@@ -45,19 +46,23 @@ class TrainingPixels:
     height: int
 
     @staticmethod
-    def of(clip: Clip, device: str) -> TrainingPixels:
-        """Read a clip's training frames; no other frame's colors are touched."""
+    def of(clip: Clip, device: str, collar: Collar | None = None) -> TrainingPixels:
+        """Read a clip's training frames; no other frame's colors are touched. A `collar` makes up what clothes hide."""
         height, width = clip.valid.shape
         train = clip.split.train
-        heads = []
+        heads, necks = [], []
 
         def records() -> Iterator[tuple[Array, Array, Array]]:
             for i in train:
                 matte, counted = np.asarray(clip.mattes[int(i)]), clip.valid
                 if clip.covered is not None:
                     counted = counted & (np.asarray(clip.covered[int(i)]) < COVERED)
-                heads.append(_matte_rectangle(matte))
-                yield np.asarray(clip.images[int(i)]).reshape(-1, 3), matte.reshape(-1), counted.reshape(-1)
+                heads.append(_rectangle_of(matte > 25, 6))
+                image = np.asarray(clip.images[int(i)])
+                if collar is not None:
+                    image, matte, counted, made_up = collar.fill(int(i), image, matte, counted)
+                    necks.append(_rectangle_of(made_up, 0) if made_up.any() else heads[-1])
+                yield image.reshape(-1, 3), matte.reshape(-1), counted.reshape(-1)
 
         rows: Sequence[torch.Tensor | FrameFile]
         if torch.device(device).type == "cpu":
@@ -74,6 +79,8 @@ class TrainingPixels:
             "mouth": _rectangle(marks[:, MOUTH], 0.2, boxes, width, height),
             "eyes": _rectangle(marks[:, EYES], 0.1, boxes, width, height),
         }
+        if necks:
+            rectangles["neck"] = np.stack(necks)
         plate = np.full((height, width, 3), 255, np.uint8) if clip.background is None else clip.background
         return TrainingPixels(
             colors, mattes, counted, {name: torch.from_numpy(places) for name, places in rectangles.items()},
@@ -84,8 +91,10 @@ class TrainingPixels:
         """(count,) flat pixel indices of a frame, more from where people look."""
         noise = torch.rand(count, 2, generator=generator)
         parts, start = [], 0
-        for position, (name, share) in enumerate(SHARES.items()):
-            stop = count if position == len(SHARES) - 1 else start + int(round(share * count))
+        for name, share in SHARES.items():
+            if name not in self.rectangles:
+                continue
+            stop = min(count, start + int(round(share * count)))
             x0, y0, x1, y1 = self.rectangles[name][frame].tolist()
             x = x0 + (noise[start:stop, 0] * (x1 - x0)).to(torch.int64)
             y = y0 + (noise[start:stop, 1] * (y1 - y0)).to(torch.int64)
@@ -109,9 +118,10 @@ class TrainingPixels:
         return (rows[:, None] * self.width + columns).reshape(-1).to(self.colors.device)
 
 
-def _matte_rectangle(matte: Array, margin: int = 6) -> Array:
-    height, width = matte.shape
-    ys, xs = np.flatnonzero((matte > 25).any(1)), np.flatnonzero((matte > 25).any(0))
+def _rectangle_of(where: Array, margin: int) -> Array:
+    """(4,) the rectangle of what is marked, grown by `margin` pixels; the whole picture where nothing is."""
+    height, width = where.shape
+    ys, xs = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
     if len(ys) == 0:
         return np.array([0, 0, width, height], np.int64)
     return np.array(

@@ -20,6 +20,7 @@ from ..learned_residuals import LearnedResiduals
 from ..residuals import Residual
 from . import occupancy, unseen
 from .avatar import NerfBlendshapeAvatar
+from .collar import Collar
 from .density_grid import DensityGrid
 from .field import Field, Posed
 from .losses import Phase, phase_at, phases_of, rate_at
@@ -61,7 +62,7 @@ class NerfBlendshapeTrainer:
         self.settings, self.seed, self.device = settings, seed, device
         self.total_steps = settings.steps
         params = clip.params[clip.split.train]
-        self.pixels = TrainingPixels.of(clip, device)
+        self.pixels = TrainingPixels.of(clip, device, Collar.of(clip, head))
         self.conditioning = Conditioning.of(params, settings.pose_tables)
         self.coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
         self.cube, hull, hairy, self.chin_y, standoff = self._volume(clip, head)
