@@ -37,7 +37,7 @@ def test_a_filmed_head_comes_in_where_it_was(dialect: str, tmp_path: Path) -> No
     images = np.stack([f for _, f in read_frames(tmp_path / "clip.mp4", info, Selection(), (info.width, info.height))])
     whole = np.full(images.shape[:3], 255, np.uint8)
     given = {"images": images, "mattes": whole, "head_mattes": whole, "camera": truth.camera, "params": truth.params,
-             "times_s": np.arange(FRAMES) / truth.fps}  # fmt: skip
+             "landmarks": truth.landmarks, "times_s": np.arange(FRAMES) / truth.fps}  # fmt: skip
     blank = {field.name: given.get(field.name, np.zeros(0)) for field in fields(synthetic.SyntheticClip)}
     clip = synthetic.SyntheticClip(**blank)
     rng = np.random.default_rng(seed)

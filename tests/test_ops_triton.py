@@ -72,11 +72,12 @@ KERNELS = {
     "grid_forward", "grid_backward_table", "grid_backward_points", "blend", "adam", "probe", "place", "composite",
     "composite_backward", "draw", "net_forward", "net_backward", "net_weights",
 }  # fmt: skip
-SHARED_MEMORY = 99 << 10
-"""Bytes that a program may have on the smallest of these cards (compute capability 8.6)."""
+SHARED_MEMORY = {80: 99 << 10, 90: 227 << 10, 120: 99 << 10}
+"""Bytes that a program may have on the smallest cards that run what is compiled for a capability: of those for 8.0 the
+smallest has 8.6."""
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", list(SHARED_MEMORY))
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -118,4 +119,4 @@ def test_every_launch_of_a_step_compiles(sizes, capability, monkeypatch, tmp_pat
     assert {name for name, *_ in compiled} == KERNELS
     for (name, *_), kernel in compiled.items():
         assert len(kernel.asm["cubin"]) > 1000, name
-        assert kernel.metadata.shared <= SHARED_MEMORY, name
+        assert kernel.metadata.shared <= SHARED_MEMORY[capability], name
