@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import small_nha
 
@@ -53,3 +56,12 @@ def test_a_step_and_the_network_of_a_mesh_avatar_are_timed_on_both_backends():
     assert case.operations > 0 and mesh_costs.step_case(96, **small).bytes_moved > case.bytes_moved
     row = bench.measure(mesh_costs.siren_case(200, "fast"), 1)
     assert row.native_ms > 0 and row.case.operations == 3 * 2 * 200 * (19 * 64 + 2 * 64 * 64 + 96 * 64)
+
+
+def test_peak_memory_is_the_programs_own():
+    held = np.ones(400 << 20, np.uint8)  # what this process holds is not what one that it starts does
+    program = "from headavatar.methods.made_up import peak_megabytes; before = peak_megabytes();"
+    program += "import numpy; numpy.ones(100 << 20, numpy.uint8); print(before, peak_megabytes())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert held.all() and before < 300 and 90 < after - before < 200

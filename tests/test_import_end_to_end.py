@@ -60,11 +60,14 @@ def test_a_filmed_head_comes_in_where_it_was(dialect: str, tmp_path: Path) -> No
     files = sorted(names.values(), key=lambda name: int("".join(filter(str.isdigit, name.removesuffix("_00.png")))))
     kept = [files.index(names[int(i)]) for i in workspace.read_npz(layout.PARAMS)["frame_idx"]]
     assert len(kept) > 0.8 * FRAMES
-    # the true head under the imported poses and camera falls onto itself, as far as the landmark network lets it
+    # The true head under the imported poses and camera falls onto itself, as far as the landmark network lets it. How
+    # large a person is one camera cannot tell: a head of another size, as much nearer or farther, looks the same.
     with torch.no_grad():
         tensors = torch.from_numpy(truth.params.identity), torch.from_numpy(truth.params.expression[kept])
         points = head().landmark_model().points(*tensors).double().numpy()
-    world = points @ np.swapaxes(axis_angle_to_matrix_np(params.rotation), 1, 2) + params.translation[:, None]
+    true = truth.params.translation[kept]
+    size = (params.translation * true).sum() / (true * true).sum()
+    world = size * points @ np.swapaxes(axis_angle_to_matrix_np(params.rotation), 1, 2) + params.translation[:, None]
     pixels = camera.project(world)[0] * side / camera.width + [x, y]
     off = np.linalg.norm(pixels - truth.landmarks[kept], axis=-1)
     eyes = np.linalg.norm(truth.landmarks[:, 33] - truth.landmarks[:, 263], axis=1).max()
@@ -73,5 +76,5 @@ def test_a_filmed_head_comes_in_where_it_was(dialect: str, tmp_path: Path) -> No
     )
     turned = np.degrees(np.arccos(np.clip((np.trace(relative, axis1=1, axis2=2) - 1) / 2, -1, 1)))
     print(f"{dialect}: {off.mean():.2f} px of {eyes:.0f} between the eyes, {turned.mean():.2f} degrees")
-    assert off.mean() < 0.05 * eyes
+    assert off.mean() < 0.05 * eyes and 0.8 < size < 1.25
     assert turned.mean() < 6 and np.ptp(turned) < 6

@@ -1,7 +1,10 @@
-"""A clip of noise, for timing fits without anybody's face."""
+"""What fits are timed with: a clip of noise, so without anybody's face, and the memory that they take."""
 
 from __future__ import annotations
 
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,3 +47,15 @@ def made_up_clip(frames: int, size: int, expressions: int) -> Clip:
         rng.uniform(0.3 * size, 0.7 * size, (frames, 478, 3)), camera, params, times, np.arange(frames),
         np.ones((size, size), bool), Split.blocks(times),
     )  # fmt: skip
+
+
+def peak_megabytes() -> float:
+    """The most memory that this program has had resident; what the program that started it had does not count."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) / 2**10
+    import resource  # its figure is handed down to programs that a process starts, where the system is Linux
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...scene import ARKIT_NAMES
-from ..made_up import made_up_clip
+from ..made_up import made_up_clip, peak_megabytes
 
 BASE = {"expressions": 24, "samples": 10, "size": 256, "frames": 300}
 AXES: dict[str, tuple[int, ...]] = {
@@ -36,8 +36,6 @@ def measure(expressions: int, samples: int, size: int, frames: int) -> dict[str,
 
     The milliseconds are the processor's, so that other programs do not count.
     """
-    import resource
-
     import torch
 
     from ... import head
@@ -56,7 +54,7 @@ def measure(expressions: int, samples: int, size: int, frames: int) -> dict[str,
         trainer.avatar().render(clip.params[index], clip.camera)
         times["step_ms"].append(1e3 * (middle - start))
         times["render_ms"].append(1e3 * (time.process_time() - middle))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = peak_megabytes()
     return {name: float(np.median(values[1:])) for name, values in times.items()} | {"memory_mb": peak}
 
 

@@ -21,7 +21,7 @@ from ... import head
 from ...ops import backend, bench
 from ...ops.bench_cases import Case
 from ...ops.native import library
-from ..made_up import made_up_clip
+from ..made_up import made_up_clip, peak_megabytes
 from ..registry import get
 from .stack import CHANNELS
 from .texture import Places, Texture
@@ -94,13 +94,11 @@ def siren_case(places: int, preset: str) -> Case:
 
 def peak_memory(size: int, name: str) -> float:
     """Megabytes that three steps on a backend bring this process to."""
-    import resource
-
     with backend.use(name):
         fit = trainer_of(size)
         for index in range(3):
             fit.step(index)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_megabytes()
 
 
 def peak_memory_apart(size: int, name: str) -> float:
