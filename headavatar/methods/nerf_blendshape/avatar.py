@@ -22,7 +22,7 @@ from .geometry import joined, normals_from_depth, surface
 from .marching import SPACING_M, look
 from .mixing import shared
 from .proxy import Layer, Proxy, in_front, mixed
-from .rays import Cube, RayFrames, head_to_camera
+from .rays import Cube, RayFrames, head_to_camera, in_sight
 from .refining import colors_at
 from .views import TrainedViews
 from .warp import Warp
@@ -33,6 +33,8 @@ CHUNK = 1 << 16
 """Rays rendered at once; bounds the memory of large pictures."""
 FULLY_RAD = 0.2
 """So far beyond training's views the proxy stands behind the field fully, radians; up to there it fades in."""
+MOVED = 0.02
+"""How far a pose may carry the proxy's outermost vertices, cube units."""
 CONVENTIONS = (
     "head space: +y up, +z out of the face, +x to the subject's left, metres; grid positions are "
     "axes (point - center) / side + 1/2; expression in the order of `expression_names`; table 0 is neutral"
@@ -117,7 +119,7 @@ class NerfBlendshapeAvatar:
         behind = torch.tensor(background, dtype=torch.float32, device=device)
         rgb = behind.repeat(width).repeat(height, 1).reshape(height, width, 3)
         alpha, depth = torch.zeros(height, width, device=device), torch.zeros(height, width, device=device)
-        x0, y0, x1, y1 = self._in_sight(params, camera, share > 0)
+        x0, y0, x1, y1 = in_sight(self._box if layer is None else self._box_with_proxy, params, camera)
         rows = max(1, CHUNK // max(x1 - x0, 1))
         for top in range(y0, y1 if x1 > x0 else y0, rows):
             bottom = min(top + rows, y1)
@@ -191,42 +193,19 @@ class NerfBlendshapeAvatar:
 
     @cached_property
     def _box(self) -> Array | None:
-        return self._box_of(self.occupied)
-
-    def _box_of(self, voxels: torch.Tensor) -> Array | None:
-        """(8, 3) corners of the box that holds some voxels, head space; None where there is none."""
-        sides = [torch.nonzero(voxels.any(a).any(b)).cpu().numpy()[:, 0] for a, b in ((2, 1), (2, 0), (1, 0))]
-        if not len(sides[0]):
+        """(8, 3) corners of the box that holds all occupied voxels, head space; None where there is none."""
+        filled = torch.nonzero(self.occupied).cpu().numpy()
+        if not len(filled):
             return None
-        low, high = np.array([side[0] for side in sides]), np.array([side[-1] + 1 for side in sides])
-        corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - low) + low
-        return self.cube.to_head(corners / voxels.shape[0])
+        return self.cube.to_head(_corners(filled.min(0), filled.max(0) + 1) / self.occupied.shape[0])
 
     @cached_property
     def _box_with_proxy(self) -> Array | None:
-        """That box and the proxy's."""
+        """Those corners, and those of the box that holds the proxy."""
         assert self.proxy is not None
-        proxy = self.cube.to_head(self.proxy.vertices.cpu().numpy().astype(np.float64))
-        low, high = proxy.min(0) - self.cube.side / 50, proxy.max(0) + self.cube.side / 50
-        corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - low) + low
+        vertices = self.proxy.vertices.cpu().numpy().astype(np.float64)
+        corners = self.cube.to_head(_corners(vertices.min(0) - MOVED, vertices.max(0) + MOVED))
         return corners if self._box is None else np.concatenate([self._box, corners])
-
-    def _in_sight(self, params: HeadParams, camera: Camera, proxy: bool) -> tuple[int, int, int, int]:
-        """The pixels within the projected rectangle of what may show: x0, y0, x1, y1, the last two exclusive."""
-        box = self._box_with_proxy if proxy else self._box
-        if box is None:
-            return 0, 0, 0, 0
-        rotation, translation = head_to_camera(params, camera)
-        local = box @ rotation[0].T + translation[0]
-        if (local[:, 2] <= 0).all():
-            return 0, 0, 0, 0
-        if not (local[:, 2] > 0.01).all():
-            return 0, 0, camera.width, camera.height
-        projected = local @ camera.K.T
-        u, v = projected[:, 0] / projected[:, 2], projected[:, 1] / projected[:, 2]
-        x0, x1 = np.clip([np.floor(u.min()), np.ceil(u.max())], 0, camera.width).astype(int).tolist()
-        y0, y1 = np.clip([np.floor(v.min()), np.ceil(v.max())], 0, camera.height).astype(int).tolist()
-        return x0, y0, x1, y1
 
     def save(self, folder: Path) -> None:
         """Write avatar.json and model.safetensors into an existing folder."""
@@ -303,3 +282,9 @@ class NerfBlendshapeAvatar:
                 f"The avatar in {folder} cannot be read.", why=f"{type(error).__name__}: {error}",
                 fix="`headavatar fit --force` makes it again",
             ) from error  # fmt: skip
+
+
+def _corners(low: Array, high: Array) -> Array:
+    """(8, 3) of a box."""
+    found: Array = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - low) + low
+    return found

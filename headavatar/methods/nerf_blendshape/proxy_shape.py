@@ -1,8 +1,8 @@
 """Where a head's sides and back lie, as far as training tells: a solid that its frames leave standing.
 
-The skull with hair as thick as outlines show it, less whatever frames saw to be empty: background beside it, and the air
-before a surface. Below a surface that training saw face on the solid begins a little deeper, so that the field shows
-there; where it saw it at a grazing angle only, or not at all, the solid is the surface.
+The skull with hair as thick as outlines show it, less whatever frames saw to be empty: background beside it, and the
+air before a surface. Below a surface that training saw face on the solid begins a little deeper, so that the field
+shows there; where it saw it at a grazing angle only, or not at all, the solid is the surface.
 """
 
 from __future__ import annotations
