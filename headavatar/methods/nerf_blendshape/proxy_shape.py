@@ -40,8 +40,8 @@ COARSE = 2
 """Voxels of the occupancy grid along an edge of the solid's."""
 EVEN = 1.2
 """The solid is smoothed by this standard deviation, in its voxels."""
-TRUST, NEAR_M = 0.3, 0.015
-"""The field shows near vertices that are known as well as this, and no further off than this, metres."""
+TRUST, NEAR_M = (0.3, 0.7, 1.0), (0.015, 0.015, 0.035)
+"""So well vertices are known, and so far off them, metres, the field shows: faces move, what stands off hair is fog."""
 
 
 def known(facing: Array) -> Array:
@@ -110,9 +110,9 @@ def trusted(occupied: torch.Tensor, cube: Cube, vertices: Array, trust: Array, e
     """
     index = np.flatnonzero(occupied.cpu().numpy().reshape(-1))
     places = voxel_centers(occupied.shape[0])[index]
-    away, nearest = cKDTree(vertices).query(places, distance_upper_bound=NEAR_M / cube.side)
-    shows = np.isfinite(away) & (cube.to_head(places)[:, 1] >= end_y)
-    shows[shows] = trust[nearest[shows]] > TRUST
+    away, nearest = cKDTree(vertices).query(places)
+    reach = np.where(trust > TRUST[0], np.interp(trust, TRUST, NEAR_M), 0.0)
+    shows = (away * cube.side < reach[nearest]) & (cube.to_head(places)[:, 1] >= end_y)
     found = np.zeros(occupied.numel(), bool)
     found[index[shows]] = True
     return torch.from_numpy(found.reshape(occupied.shape)).to(occupied.device)
