@@ -19,6 +19,7 @@ from headavatar.methods.nerf_blendshape.avatar import FULLY_RAD, NerfBlendshapeA
 from headavatar.methods.nerf_blendshape.occupancy import dilate, voxel_centers
 from headavatar.methods.nerf_blendshape.proxy import Layer, in_front
 from headavatar.methods.nerf_blendshape.rays import Cube, RayFrames, head_to_camera
+from headavatar.methods.nerf_blendshape.sightings import LOOK_PX, fitted, shrunk
 from headavatar.methods.nerf_blendshape.standoff import STRIDE, measured, solid
 from headavatar.methods.nerf_blendshape.trainer import NerfBlendshapeTrainer
 from headavatar.methods.nerf_blendshape.warp import carried
@@ -186,6 +187,16 @@ def test_saved_and_opened_it_shows_the_same(clip: Clip, avatar: NerfBlendshapeAv
         NerfBlendshapeAvatar.load(tmp_path)
 
 
+def test_an_avatar_of_the_version_before_opens(clip: Clip, avatar: NerfBlendshapeAvatar, tmp_path: Path) -> None:
+    bare, params = replaced(avatar, None), turned(clip, 0.9)
+    bare.save(tmp_path)
+    tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    tensors["sides"] = torch.ones_like(tensors["occupied"])  # voxels that its side rays were shown in
+    safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
+    again = NerfBlendshapeAvatar.load(tmp_path)
+    assert np.array_equal(again.render(params, clip.camera).rgb, bare.render(params, clip.camera).rgb)
+
+
 def test_a_fit_that_is_resumed_at_its_end_has_it(clip: Clip, trainer: NerfBlendshapeTrainer) -> None:
     fresh = trainer_of(clip, steps=100)
     fresh.load_state({name: tensor.clone() for name, tensor in trainer.state().items()})
@@ -221,6 +232,17 @@ def test_it_can_be_left_out(clip: Clip, choice: dict[str, bool]) -> None:
     for index in range(2):
         trainer.step(index)
     assert trainer.avatar().proxy is None
+
+
+def test_large_pictures_are_looked_at_small(rng: np.random.Generator) -> None:
+    _, _, camera = filmed(np.zeros(1))
+    small = shrunk(camera)
+    assert max(small.width, small.height) == LOOK_PX < camera.width
+    point = rng.uniform(-0.05, 0.05, (50, 3))
+    large_px, small_px = (one.project(point)[0] for one in (camera, small))
+    maps = np.arange(SIZE)[None, None] + np.zeros((1, SIZE, 1))  # each pixel's own column
+    column = fitted(maps, small)[0, 0][small_px[:, 0].astype(int)]
+    assert np.abs(column + 0.5 - large_px[:, 0]).max() <= 0.5 + SIZE / LOOK_PX
 
 
 def test_points_are_carried_to_where_they_are_fetched_from(generator: torch.Generator) -> None:

@@ -10,11 +10,11 @@ import torch
 from scipy.spatial import cKDTree
 
 from ... import ops
-from ...scene import PARSING_CLASSES, Array, Camera, Clip, HeadParams
+from ...scene import PARSING_CLASSES, Array, Clip, HeadParams
 from . import proxy_colors, proxy_shape
 from .occupancy import scalp_vertices
 from .proxy import Proxy
-from .sightings import Sightings
+from .sightings import Sightings, fitted
 from .standoff import measured
 
 BULK_M = 0.03
@@ -52,7 +52,7 @@ class Skull:
 
 
 def proxy_of(
-    occupied: torch.Tensor, seen: Sightings, mattes: Array, params: HeadParams, camera: Camera, skull: Skull
+    occupied: torch.Tensor, seen: Sightings, mattes: Array, params: HeadParams, skull: Skull
 ) -> Proxy | None:  # fmt: skip
     """The sides and back of a fitted head; None where nothing of it stands.
 
@@ -60,20 +60,21 @@ def proxy_of(
         occupied: (G, G, G) bool, where its field holds something.
         seen: its pictures of the frames that `skull` names.
         mattes: (n, H, W) uint8 of these frames.
-        params, camera: of these frames, and the clip's.
+        params: of these frames.
         skull: what stands inside.
     """
     cube, grid, end_y = seen.cube, occupied.shape[0], float(skull.points[:, 1].min())
     half = slice(None, None, 2)  # of the frames: outlines hardly differ between neighbors
     standoff = measured(
-        skull.points, skull.faces, skull.scalp, cube, grid, mattes[half], seen.counted[half], params[half], camera
-    )
+        skull.points, skull.faces, skull.scalp, cube, grid, fitted(mattes[half], seen.camera), seen.counted[half],
+        params[half], seen.camera,
+    )  # fmt: skip
     vertices, faces = proxy_shape.mesh(proxy_shape.solid(standoff, seen, skull.chin_y, end_y))
     if len(faces) == 0:
         return None
     points = cube.to_head(vertices)
     normals = ops.vertex_normals(torch.from_numpy(points).float()[None], torch.from_numpy(faces))[0].numpy()
-    shown = proxy_colors.seen_colors(vertices, normals, skull.hair, seen)
+    shown = proxy_colors.seen_colors(vertices, normals, fitted(skull.hair, seen.camera), seen)
     away, nearest = cKDTree(skull.points).query(points)
     hairy = skull.scalp[nearest] | (away > BULK_M)
     bare = (shown.hair * shown.trust)[hairy].sum() <= BARE * shown.trust[hairy].sum()

@@ -18,6 +18,26 @@ if TYPE_CHECKING:
     from .avatar import NerfBlendshapeAvatar
 
 
+LOOK_PX = 256
+"""Pictures are no larger than this along an edge: what is asked of them are voxels."""
+
+
+def shrunk(camera: Camera) -> Camera:
+    """The same view in a picture of at most `LOOK_PX` along its longer edge."""
+    share = min(1.0, LOOK_PX / max(camera.width, camera.height))
+    return camera if share == 1 else camera.scaled(round(share * camera.width), round(share * camera.height))
+
+
+def fitted(maps: Array, camera: Camera) -> Array:
+    """(n, h, w) maps (n, H, W) in the size of a camera's pictures: each pixel's is that of the nearest."""
+    rows, columns = (
+        (np.arange(size) * 2 + 1) * full // (2 * size)
+        for size, full in zip((camera.height, camera.width), maps.shape[1:], strict=True)
+    )
+    found: Array = maps[:, rows[:, None], columns]
+    return found
+
+
 @dataclass(frozen=True)
 class Glance:
     """What one picture says of N points.
@@ -47,7 +67,7 @@ class Sightings:
 
     Attributes:
         rotation, translation: (n, 3, 3) and (n, 3), from head to camera, metres.
-        K: (3, 3).
+        camera: of the pictures.
         counted: (n, H, W) bool, false outside the real picture and where clothes hide the head.
         depth, alpha, facing: (n, H, W), see `RenderOutput` and `geometry.facing_of`.
         rgb: (n, H, W, 3) over black.
@@ -57,7 +77,7 @@ class Sightings:
 
     rotation: Array
     translation: Array
-    K: Array
+    camera: Camera
     counted: Array
     depth: Array
     alpha: Array
@@ -68,14 +88,15 @@ class Sightings:
 
     @staticmethod
     def of(avatar: NerfBlendshapeAvatar, params: HeadParams, camera: Camera, counted: Array) -> Sightings:
-        """Look at (n,) frames as an avatar has them."""
+        """Look at (n,) frames as an avatar has them; `counted` (n, H, W) may be of larger pictures."""
+        camera = shrunk(camera)
         seen = [avatar.render(params[frame], camera, (0.0, 0.0, 0.0)) for frame in range(len(params))]
         depth, alpha, rgb = (np.stack([getattr(one, name) for one in seen]) for name in ("depth", "alpha", "rgb"))
         facing = np.stack([facing_of(one.depth, one.alpha, camera) for one in seen])
         warps = [avatar.moved_by(params[frame]) for frame in range(len(params))]
         known = [one for one in warps if one is not None]
         return Sightings(
-            *head_to_camera(params, camera), np.asarray(camera.K), counted, depth, alpha, facing, rgb, avatar.cube,
+            *head_to_camera(params, camera), camera, fitted(counted, camera), depth, alpha, facing, rgb, avatar.cube,
             torch.cat(known) if known else None,
         )  # fmt: skip
 
@@ -96,7 +117,8 @@ class Sightings:
         height, width = self.counted.shape[1:]
         turn, shift = self.rotation[frame], self.translation[frame]
         points = points.astype(np.float32)
-        local = points @ (self.K @ turn).T.astype(np.float32) + (self.K @ shift).astype(np.float32)
+        K = np.asarray(self.camera.K)
+        local = points @ (K @ turn).T.astype(np.float32) + (K @ shift).astype(np.float32)
         z = np.maximum(local[:, 2], 1e-6)
         u, v = np.floor(local[:, 0] / z).astype(np.int32), np.floor(local[:, 1] / z).astype(np.int32)
         index = np.flatnonzero((u >= 0) & (u < width) & (v >= 0) & (v < height) & (local[:, 2] > 0))

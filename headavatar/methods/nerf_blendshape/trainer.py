@@ -185,7 +185,7 @@ class NerfBlendshapeTrainer:
         params = self.params[self.skull.frames]
         seen = Sightings.of(self.avatar(), params, self.camera, counted)
         if self.views is not None and self.settings.whole_head:
-            self.proxy = proxy_of(self.occupied, seen, mattes, params, self.camera, self.skull)
+            self.proxy = proxy_of(self.occupied, seen, mattes, params, self.skull)
         self.occupied, self.backing = unseen.completed(
             self.occupied, seen, self.hull & ~self.hairy, self.skull.chin_y
         )
