@@ -54,7 +54,7 @@ def test_a_head_turned_far_keeps_the_color_of_the_last_direction_that_was_seen(
         distance = np.linalg.norm(origin)
         back = held.views.nearest(origin / distance) * distance + 0.5
         # The same head with its eye where the nearest trained direction is: only colors count, they are all over it.
-        field, _, _ = held.seen_from(torch.from_numpy(origin + 0.5))
+        field, _ = held.seen_from(torch.from_numpy(origin + 0.5))
         ray = torch.tensor(-origin / distance).float(), torch.tensor((0.5 - back) / distance).float()
         values = [ops.spherical_harmonics(direction, HARMONICS) for direction in ray]
         bands = HARMONICS**2

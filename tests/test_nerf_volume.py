@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -9,6 +11,7 @@ from headavatar.methods.nerf_blendshape import unseen
 from headavatar.methods.nerf_blendshape.marching import ray_light
 from headavatar.methods.nerf_blendshape.occupancy import LAYER, Sight
 from headavatar.methods.nerf_blendshape.rays import Cube
+from headavatar.methods.nerf_blendshape.sightings import Sightings
 from headavatar.methods.nerf_blendshape.unseen import completed
 from headavatar.scene import Camera, HeadParams, RenderOutput
 
@@ -65,7 +68,10 @@ class Wall:
     def __init__(self, occupied: torch.Tensor, wall: int) -> None:
         self.occupied, self.cube, self.wall_z = occupied, Cube(np.zeros(3, np.float32), 1.0), wall / GRID - 0.5
 
-    def render(self, params: HeadParams, camera: Camera) -> RenderOutput:
+    def moved_by(self, params: HeadParams) -> None:
+        return None
+
+    def render(self, params: HeadParams, camera: Camera, background: tuple[float, float, float]) -> RenderOutput:
         size = camera.height, camera.width
         depth = np.full(size, AWAY - self.wall_z, np.float32)
         return RenderOutput(np.ones((*size, 3), np.float32), np.ones(size, np.float32), depth, lambda: depth)
@@ -84,7 +90,9 @@ def looked_at_a_wall(wall: int, chin_y: float, counted: np.ndarray) -> tuple[tor
     K = np.array([[0.9 * AWAY * size, 0, size / 2], [0, 0.9 * AWAY * size, size / 2], [0, 0, 1.0]])
     params = HeadParams.neutral(1, np.zeros(4, np.float32))
     bare = torch.ones_like(occupied)
-    found = completed(Wall(occupied, wall), params, Camera(K, size, size, view), counted, bare, chin_y)
+    avatar: Any = Wall(occupied, wall)
+    seen = Sightings.of(avatar, params, Camera(K, size, size, view), counted)
+    found = completed(occupied, seen, bare, chin_y)
     return *found, occupied
 
 

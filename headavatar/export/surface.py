@@ -41,8 +41,9 @@ mesh.json   unit, axes, and each file's expressions
 Metres, +y up, +z out of the face, +x to the subject's left; origin between the ears' height near the skull's base.
 {more}"""
 _AVATAR = """The avatar's surface lies where half of the light from the clip's cameras has been stopped. It is known
-where they looked: it has no back, and its sides are the less certain the less the head turned. Colors are of the video,
-light included: vertex colors, in OBJ as three more numbers of each v.
+where they looked. What they never saw, sides and back, is a smooth closed surface of its own that goes on below it; it
+is a guess, and an avatar that was fitted without one has no back. Colors are of the video, light included: vertex
+colors, in OBJ as three more numbers of each v.
 """
 _HEAD = """The tracked head model; texture.png beside an OBJ is the color seen in the video, light included.
 """

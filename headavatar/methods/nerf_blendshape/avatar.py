@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from ...scene import Array, Camera, HeadParams, RenderOutput, Surface
 from ..conditioning import Conditioning
 from ..residuals import Residual
 from .field import DENSITY_SCALE, DENSITY_SHIFT, Field, Posed
-from .geometry import normals_from_depth, surface
+from .geometry import joined, normals_from_depth, surface
 from .marching import SPACING_M, look
 from .mixing import shared
-from .rays import Cube, RayFrames, head_to_camera
+from .proxy import Layer, Proxy, in_front, mixed
+from .rays import Cube, RayFrames, head_to_camera, in_sight
 from .refining import colors_at
 from .views import TrainedViews
 from .warp import Warp
@@ -31,8 +31,10 @@ METHOD = "nerf-blendshape"
 FORMAT = 1
 CHUNK = 1 << 16
 """Rays rendered at once; bounds the memory of large pictures."""
-BESIDE = 1.5
-"""Rays from outside training's views have so many times as many samples: they cross more voxels."""
+FULLY_RAD = 0.2
+"""So far beyond training's views the proxy stands behind the field fully, radians; up to there it fades in."""
+MOVED = 0.02
+"""How far a pose may carry the proxy's outermost vertices, cube units."""
 CONVENTIONS = (
     "head space: +y up, +z out of the face, +x to the subject's left, metres; grid positions are "
     "axes (point - center) / side + 1/2; expression in the order of `expression_names`; table 0 is neutral"
@@ -56,7 +58,7 @@ class NerfBlendshapeAvatar:
         backing: voxels that training never saw, behind occupied ones; rays that come through go on in them.
         views: from where training saw it; pictures from elsewhere take their colors as from the nearest of these. None
             asks the color network for any direction.
-        sides: voxels that only pictures from elsewhere show, (G, G, G) bool; where there are no `views`, all do.
+        proxy: what stands behind the field in pictures from elsewhere; shown only where there are `views`.
     """
 
     method = METHOD
@@ -65,12 +67,12 @@ class NerfBlendshapeAvatar:
         self, *, name: str, head_model: str, identity: Array, field: Field, conditioning: Conditioning, cube: Cube,
         occupied: torch.Tensor, samples: int, settings: dict[str, Any], spacing_m: float = SPACING_M,
         warp: Warp | None = None, backing: torch.Tensor | None = None, views: TrainedViews | None = None,
-        sides: torch.Tensor | None = None,
+        proxy: Proxy | None = None,
     ) -> None:  # fmt: skip
         self.name, self.head_model, self.identity = name, head_model, np.asarray(identity, np.float32)
         self.field, self.conditioning, self.cube, self.occupied = field, conditioning, cube, occupied
         self.samples, self.spacing_m, self.settings = samples, spacing_m, settings
-        self.warp, self.backing, self.views, self.sides = warp, backing, views, sides
+        self.warp, self.backing, self.views, self.proxy = warp, backing, views, proxy
 
     @cached_property
     def cells(self) -> torch.Tensor:
@@ -82,16 +84,6 @@ class NerfBlendshapeAvatar:
     @cached_property
     def _cells(self) -> ops.Cells:
         return ops.Cells(self.cells)
-
-    @cached_property
-    def cells_with_sides(self) -> torch.Tensor:
-        """Those and the voxels at its sides."""
-        assert self.sides is not None
-        return torch.where(self.sides, 1, self.cells.to(torch.uint8))
-
-    @cached_property
-    def _cells_with_sides(self) -> ops.Cells:
-        return ops.Cells(self.cells_with_sides)
 
     @property
     def expression_range(self) -> tuple[Array, Array]:
@@ -121,32 +113,47 @@ class NerfBlendshapeAvatar:
         device = self.occupied.device
         posed = self._posed(params)
         frames = RayFrames.of(params, camera, self.cube, str(device))
-        field, beside, samples = self.seen_from(frames.origins[0])
-        cells, box = (self._cells_with_sides, self._box_with_sides) if beside else (self._cells, self._box)
+        field, share = self.seen_from(frames.origins[0])
+        layer = self.layer(params, camera, posed) if share > 0 else None
         height, width = camera.height, camera.width
         behind = torch.tensor(background, dtype=torch.float32, device=device)
         rgb = behind.repeat(width).repeat(height, 1).reshape(height, width, 3)
         alpha, depth = torch.zeros(height, width, device=device), torch.zeros(height, width, device=device)
-        x0, y0, x1, y1 = self._in_sight(box, params, camera)
+        x0, y0, x1, y1 = in_sight(self._box if layer is None else self._box_with_proxy, params, camera)
         rows = max(1, CHUNK // max(x1 - x0, 1))
         for top in range(y0, y1 if x1 > x0 else y0, rows):
-            directions, length = frames.rectangle(0, x0, top, x1, min(top + rows, y1))
-            seen = look(
-                field, posed, frames.origins[0], directions.reshape(-1, 3), cells,
-                samples=samples, cube_side=self.cube.side, spacing_m=self.spacing_m,
+            bottom = min(top + rows, y1)
+            directions, length = frames.rectangle(0, x0, top, x1, bottom)
+            follow = partial(
+                look, field, posed, frames.origins[0], directions.reshape(-1, 3), samples=self.samples,
+                cube_side=self.cube.side, spacing_m=self.spacing_m,
                 columns=x1 - x0 if device.type == "cpu" else 0,  # a card has all followed sooner than some chosen
             )  # fmt: skip
+            seen = follow(self._cells) if share < 1 else None
+            if layer is not None and self.proxy is not None:
+                part, per_m = layer.within(x0, top, x1, bottom), length.reshape(-1) / self.cube.side
+                seen = mixed(seen, in_front(follow(self.proxy.cells, far=part.depth * per_m), part, per_m), share)
+            assert seen is not None
             ops.lay_over(seen, length, behind, self.cube.side, x0, top, rgb, alpha, depth)
         alpha_map, depth_map = alpha.cpu().numpy(), depth.cpu().numpy()
         return RenderOutput(
             rgb.cpu().numpy(), alpha_map, depth_map, lambda: normals_from_depth(depth_map, alpha_map, camera)
         )
 
-    def seen_from(self, origin: torch.Tensor) -> tuple[Field, bool, int]:
-        """What an eye at `origin`, (3,) in cube units, is shown: the field, whether its sides too, and most samples."""
-        field = self.field if self.views is None else self.views.seen(self.field, origin.detach().cpu().numpy())
-        beside = self.sides is not None and (self.views is None or field is not self.field)
-        return field, beside, math.ceil(self.samples * BESIDE) if beside else self.samples
+    def seen_from(self, origin: torch.Tensor) -> tuple[Field, float]:
+        """What an eye at `origin`, (3,) in cube units, is shown: the field, and the share of the proxy, 0 to 1."""
+        if self.views is None:
+            return self.field, 0.0
+        eye = origin.detach().cpu().numpy()
+        share = 0.0 if self.proxy is None else min(1.0, self.views.beyond(eye) / FULLY_RAD)
+        return self.views.seen(self.field, eye), share * share * (3 - 2 * share)
+
+    def layer(self, params: HeadParams, camera: Camera, posed: Posed) -> Layer:
+        """The proxy in a picture of one frame's parameters."""
+        assert self.proxy is not None
+        rotation, translation = head_to_camera(params, camera)
+        vertices = self.proxy.posed(None if posed.warp is None else posed.warp[0])
+        return self.proxy.draw(vertices, self.cube, (rotation[0], translation[0]), camera)
 
     @property
     def answers_to(self) -> str:
@@ -158,8 +165,13 @@ class NerfBlendshapeAvatar:
         return colors_at(self, params, camera, pixels, residual)
 
     def surface(self, params: HeadParams, seen_from: Array, voxel_m: float = 0.002) -> Surface:
-        """The skin of one frame's parameters as triangles; see `methods.HasSurface`."""
-        return surface(self.field, self._posed(params), self.cube, self.occupied, seen_from, voxel_m, self.samples)
+        """The skin of one frame's parameters as triangles, and its proxy's; see `methods.HasSurface`."""
+        posed = self._posed(params)
+        cells = self.occupied if self.proxy is None else self.proxy.trusted
+        skin = surface(self.field, posed, self.cube, cells, seen_from, voxel_m, self.samples)
+        if self.proxy is None or len(skin.faces) == 0:
+            return skin
+        return joined(skin, self.proxy.surface(None if posed.warp is None else posed.warp[0], self.cube))
 
     def _posed(self, params: HeadParams) -> Posed:
         coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(self.occupied.device)
@@ -167,7 +179,11 @@ class NerfBlendshapeAvatar:
             blended = ops.blend_tables(coefficients, self.field.tables)
         else:
             blended = ops.blend_tables(coefficients @ self._shared[0], self._shared[1])
-        return Posed(blended, self.warp.at(params, self.conditioning.clamped(params)) if self.warp else None)
+        return Posed(blended, self.moved_by(params))
+
+    def moved_by(self, params: HeadParams) -> torch.Tensor | None:
+        """(T, nodes³ · 4) what the samples of some frames are moved by, None where nothing moves."""
+        return self.warp.at(params, self.conditioning.clamped(params)) if self.warp else None
 
     @cached_property
     def _shared(self) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -177,37 +193,19 @@ class NerfBlendshapeAvatar:
 
     @cached_property
     def _box(self) -> Array | None:
-        return self._box_of(self.occupied)
+        """(8, 3) corners of the box that holds all occupied voxels, head space; None where there is none."""
+        filled = torch.nonzero(self.occupied).cpu().numpy()
+        if not len(filled):
+            return None
+        return self.cube.to_head(_corners(filled.min(0), filled.max(0) + 1) / self.occupied.shape[0])
 
     @cached_property
-    def _box_with_sides(self) -> Array | None:
-        assert self.sides is not None
-        return self._box_of(self.occupied | self.sides)
-
-    def _box_of(self, voxels: torch.Tensor) -> Array | None:
-        """(8, 3) corners of the box that holds some voxels, head space; None where there is none."""
-        sides = [torch.nonzero(voxels.any(a).any(b)).cpu().numpy()[:, 0] for a, b in ((2, 1), (2, 0), (1, 0))]
-        if not len(sides[0]):
-            return None
-        low, high = np.array([side[0] for side in sides]), np.array([side[-1] + 1 for side in sides])
-        corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - low) + low
-        return self.cube.to_head(corners / voxels.shape[0])
-
-    def _in_sight(self, box: Array | None, params: HeadParams, camera: Camera) -> tuple[int, int, int, int]:
-        """The pixels within the projected rectangle of a box's corners: x0, y0, x1, y1, the last two exclusive."""
-        if box is None:
-            return 0, 0, 0, 0
-        rotation, translation = head_to_camera(params, camera)
-        local = box @ rotation[0].T + translation[0]
-        if (local[:, 2] <= 0).all():
-            return 0, 0, 0, 0
-        if not (local[:, 2] > 0.01).all():
-            return 0, 0, camera.width, camera.height
-        projected = local @ camera.K.T
-        u, v = projected[:, 0] / projected[:, 2], projected[:, 1] / projected[:, 2]
-        x0, x1 = np.clip([np.floor(u.min()), np.ceil(u.max())], 0, camera.width).astype(int).tolist()
-        y0, y1 = np.clip([np.floor(v.min()), np.ceil(v.max())], 0, camera.height).astype(int).tolist()
-        return x0, y0, x1, y1
+    def _box_with_proxy(self) -> Array | None:
+        """Those corners, and those of the box that holds the proxy."""
+        assert self.proxy is not None
+        vertices = self.proxy.vertices.cpu().numpy().astype(np.float64)
+        corners = self.cube.to_head(_corners(vertices.min(0) - MOVED, vertices.max(0) + MOVED))
+        return corners if self._box is None else np.concatenate([self._box, corners])
 
     def save(self, folder: Path) -> None:
         """Write avatar.json and model.safetensors into an existing folder."""
@@ -218,8 +216,8 @@ class NerfBlendshapeAvatar:
         tensors["occupied"] = self.occupied.cpu().to(torch.uint8)
         if self.backing is not None:
             tensors["backing"] = self.backing.cpu().to(torch.uint8)
-        if self.sides is not None:
-            tensors["sides"] = self.sides.cpu().to(torch.uint8)
+        if self.proxy is not None:
+            tensors |= {name: tensor.detach().cpu().contiguous() for name, tensor in self.proxy.tensors().items()}
         safetensors.torch.save_file(tensors, str(folder / "model.safetensors"))
         spec = self.field.spec
         about = {
@@ -259,7 +257,7 @@ class NerfBlendshapeAvatar:
                 )  # fmt: skip
             tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
             occupied = tensors.pop("occupied").to(torch.bool)
-            backing, sides = tensors.pop("backing", None), tensors.pop("sides", None)
+            backing, proxy = tensors.pop("backing", None), Proxy.from_tensors(tensors)
             cube, law = about["cube"], about.get("density", {})
             return cls(
                 name=about["name"], head_model=about["head_model"], identity=np.asarray(about["identity"], np.float32),
@@ -276,7 +274,7 @@ class NerfBlendshapeAvatar:
                 spacing_m=about.get("spacing_m", SPACING_M), settings=about["settings"],
                 warp=Warp.from_files(tensors, about["warp"]) if about.get("warp") else None,
                 backing=None if backing is None else backing.to(torch.bool),
-                sides=None if sides is None else sides.to(torch.bool),
+                proxy=proxy,
                 views=TrainedViews.from_state(about["views"]) if about.get("views") else None,
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
@@ -284,3 +282,9 @@ class NerfBlendshapeAvatar:
                 f"The avatar in {folder} cannot be read.", why=f"{type(error).__name__}: {error}",
                 fix="`headavatar fit --force` makes it again",
             ) from error  # fmt: skip
+
+
+def _corners(low: Array, high: Array) -> Array:
+    """(8, 3) of a box."""
+    found: Array = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (high - low) + low
+    return found

@@ -72,6 +72,16 @@ def normals_from_depth(depth: Array, alpha: Array, camera: Camera) -> Array:
     return np.asarray(unit, np.float32)
 
 
+def facing_of(depth: Array, alpha: Array, camera: Camera) -> Array:
+    """(H, W) cosines between the line of sight and a depth map's normals, 0 where there is no surface."""
+    height, width = depth.shape
+    normal = normals_from_depth(depth, alpha, camera)
+    v, u = np.mgrid[:height, :width] + 0.5
+    sight = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(np.asarray(camera.K, np.float64)).T
+    found: Array = -(normal * sight).sum(-1) / np.linalg.norm(sight, axis=-1)
+    return found.clip(0, 1).astype(np.float32)
+
+
 @torch.no_grad()
 def surface(
     field: Field, posed: Posed, cube: Cube, occupied: torch.Tensor, seen_from: Array, voxel_m: float,
@@ -176,6 +186,14 @@ class Light:
             self.share[None, None], where[None, None, None], align_corners=True, padding_mode="border"
         )
         return found.reshape(-1)
+
+
+def joined(first: Surface, second: Surface) -> Surface:
+    """Two surfaces as one, which do not touch."""
+    faces = np.concatenate([first.faces, second.faces + len(first.vertices)])
+    return Surface(
+        np.concatenate([first.vertices, second.vertices]), faces, np.concatenate([first.colors, second.colors])
+    )
 
 
 def largest_piece(faces: Array, vertices: int) -> tuple[Array, Array]:

@@ -51,7 +51,7 @@ class Shaded:
 def shade(
     field: Field, posed: Posed, origins: torch.Tensor, directions: torch.Tensor, counts: Sequence[int],
     occupied: torch.Tensor, *, samples: int, cube_side: float, spacing_m: float = SPACING_M,
-    jitter: tuple[int, int] | None = None, spread: bool = False,
+    jitter: tuple[int, int] | None = None, spread: bool = False, far: torch.Tensor | None = None,
 ) -> Shaded:  # fmt: skip
     """Render the rays of some frames.
 
@@ -66,11 +66,13 @@ def shade(
         jitter: (seed, step) that place the samples at random, in training; in the middle of their strata where None,
             and `weights` and `light` are left empty.
         spread: ask for `Shaded.spread`.
+        far: (R,) where rays end, cube units; behind the cube's middle where None.
     """
     seed, step = jitter or (0, 0)
+    end = (0.5 - origins).norm(dim=1) + BEHIND_M / cube_side
     rays = ops.sample_rays(
         origins, directions, torch.zeros(len(origins), device=origins.device),
-        (0.5 - origins).norm(dim=1) + BEHIND_M / cube_side, samples, low=torch.zeros(3), high=torch.ones(3),
+        end if far is None else torch.minimum(end, far), samples, low=torch.zeros(3), high=torch.ones(3),
         occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side, seed=seed, step=step,
         jitter=jitter is not None,
     )  # fmt: skip
@@ -101,10 +103,15 @@ def shade(
     return Shaded(picture.rgb, picture.alpha, picture.depth, rays.positions, weights, light, rays.ray_index, apart)
 
 
+def composite_of(shaded: Shaded) -> ops.Composite:
+    """Colors, opacities and distances of rays that were shaded."""
+    return ops.Composite(shaded.rgb, shaded.alpha, shaded.depth)
+
+
 def look(
     field: Field, posed: Posed, origin: torch.Tensor, directions: torch.Tensor,
     occupied: torch.Tensor | ops.Cells, *, samples: int, cube_side: float, spacing_m: float = SPACING_M,
-    columns: int = 0,
+    columns: int = 0, far: torch.Tensor | None = None,
 ) -> ops.Composite:  # fmt: skip
     """Render rays from one point, without gradients: what `shade` gives without jitter, nearly, in one call.
 
@@ -114,13 +121,15 @@ def look(
         occupied, samples, cube_side, spacing_m: as for `shade`; `Cells` where many pictures are drawn.
         columns: of the picture whose rows the rays are; where it is smooth only some of them are followed. 0 follows
             all of them.
+        far: (R,) where rays end, cube units; behind the cube's middle where None.
     Returns:
         colors and opacities over black, and opacity-weighted distances in cube units.
     """
     count, corner = len(directions), torch.zeros(3)
-    far = (0.5 - origin).norm() + BEHIND_M / cube_side
+    end = ((0.5 - origin).norm() + BEHIND_M / cube_side).expand(count)
     return ops.render_rays(
-        origin.expand(count, 3), directions, torch.zeros(count, device=origin.device), far.expand(count),
+        origin.expand(count, 3), directions, torch.zeros(count, device=origin.device),
+        end if far is None else torch.minimum(end, far),
         posed.blended[0], field.sigma_weights, field.color_weights, field.spec, bands=HARMONICS, samples=samples,
         low=corner, high=corner + 1, occupancy=occupied, probes=PROBES, min_step=spacing_m / cube_side,
         density_shift=field.density_shift, density_scale=cube_side * field.density_scale,

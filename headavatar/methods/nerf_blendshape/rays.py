@@ -57,6 +57,31 @@ def head_to_camera(params: HeadParams, camera: Camera) -> tuple[Array, Array]:
     return world[:3, :3] @ rotation, params.translation.astype(np.float64) @ world[:3, :3].T + world[:3, 3]
 
 
+def in_sight(corners: Array | None, params: HeadParams, camera: Camera) -> tuple[int, int, int, int]:
+    """The pixels within the rectangle that a box's corners are projected to.
+
+    Args:
+        corners: (N, 3) head space, metres; None of nothing.
+        params: of one frame.
+        camera: any.
+    Returns:
+        first and last column and row: x0, y0, x1, y1, the last two exclusive.
+    """
+    if corners is None:
+        return 0, 0, 0, 0
+    rotation, translation = head_to_camera(params, camera)
+    local = corners @ rotation[0].T + translation[0]
+    if (local[:, 2] <= 0).all():
+        return 0, 0, 0, 0
+    if not (local[:, 2] > 0.01).all():
+        return 0, 0, camera.width, camera.height
+    projected = local @ camera.K.T
+    u, v = projected[:, 0] / projected[:, 2], projected[:, 1] / projected[:, 2]
+    x0, x1 = np.clip([np.floor(u.min()), np.ceil(u.max())], 0, camera.width).astype(int).tolist()
+    y0, y1 = np.clip([np.floor(v.min()), np.ceil(v.max())], 0, camera.height).astype(int).tolist()
+    return x0, y0, x1, y1
+
+
 @dataclass(frozen=True)
 class RayFrames:
     """What turns pixels of T frames into rays in the cube.

@@ -13,7 +13,8 @@ from ...scene import Camera, HeadParams
 from ..conditioning import pose_of
 from ..residuals import Residual, coefficients, pose_shares
 from .field import Posed
-from .marching import shade
+from .marching import composite_of, shade
+from .proxy import in_front, mixed
 from .rays import Cube, RayFrames
 
 if TYPE_CHECKING:
@@ -25,17 +26,27 @@ def colors_at(
 ) -> Tensor:
     """(N, 3) colors over white; see `methods.base.Refinable`."""
     device = avatar.occupied.device
-    origins, directions, _ = RayFrames.of(params, camera, avatar.cube, str(device)).rays(
+    origins, directions, length = RayFrames.of(params, camera, avatar.cube, str(device)).rays(
         0, pixels.to(device), camera.width
     )
     origins, directions = moved_rays(avatar.cube, origins, directions, residual, 0)
-    field, beside, samples = avatar.seen_from(origins[0])
-    picture = shade(
-        field, _posed(avatar, params, residual), origins, directions, [len(pixels)],
-        avatar.cells_with_sides if beside else avatar.cells, samples=samples, cube_side=avatar.cube.side,
-        spacing_m=avatar.spacing_m,
+    field, share = avatar.seen_from(origins[0])
+    posed = _posed(avatar, params, residual)
+    follow = lambda cells, far: shade(  # noqa: E731
+        field, posed, origins, directions, [len(pixels)], cells, samples=avatar.samples,
+        cube_side=avatar.cube.side, spacing_m=avatar.spacing_m, far=far,
     )  # fmt: skip
-    return picture.rgb + (1 - picture.alpha[:, None])
+    seen = composite_of(follow(avatar.cells, None)) if share < 1 else None
+    if share > 0:
+        assert avatar.proxy is not None
+        # What stands behind the field stays where the tracked pose has it: its smooth colors tell no pose.
+        layer = avatar.layer(params, camera, Posed(posed.blended, None if posed.warp is None else posed.warp.detach()))
+        per_m = length.to(device) / avatar.cube.side
+        behind = layer.at(pixels.to(device))
+        field_alone = composite_of(follow(avatar.proxy.trusted, behind.depth * per_m))
+        seen = mixed(seen, in_front(field_alone, behind, per_m), share)
+    assert seen is not None
+    return seen.rgb + (1 - seen.alpha[:, None])
 
 
 def moved_rays(

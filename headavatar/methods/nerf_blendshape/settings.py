@@ -63,16 +63,12 @@ class NerfBlendshapeSettings:
         24, "Tables that a learned matrix mixes into one for each expression; 0 learns each by itself.",
         added_later=True,
     )  # fmt: skip
-    standoff: float = option(
-        0.0, "How far hair may stand off the skull, times the most that outlines show of it; 0 trusts hair_m alone.",
-        added_later=True, within=(0, inf),
-    )  # fmt: skip
-    side_rays: int = option(
-        0, "Rays a step from where no camera was, which must not pass through skull and hair; 0 leaves a back open.",
-        added_later=True, within=(0, inf),
-    )  # fmt: skip
     hold_views: bool = option(
         True, "Color what is seen from outside training's directions as from the nearest of them.", added_later=True,
+    )  # fmt: skip
+    whole_head: bool = option(
+        True, "Show sides and back that no frame showed as a smooth surface, in pictures beyond training's directions.",
+        added_later=True,
     )  # fmt: skip
     pose_tables: bool = option(True, "Give the head's rotation and place tables of their own, for neck and light.")
     surface_warp: bool = option(True, "Fetch what expressions move from where the tracked mesh says that it came.")
@@ -121,6 +117,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "perceptual_network": "vgg",
         "mixing": 0,
         "hold_views": False,
+        "whole_head": False,
         "pose_tables": False,
         "surface_warp": False,
         "pose_nodes": 0,
@@ -141,7 +138,7 @@ SPEC = MethodSpec(
     trainer="headavatar.methods.nerf_blendshape.trainer:NerfBlendshapeTrainer",
     avatar="headavatar.methods.nerf_blendshape.avatar:NerfBlendshapeAvatar",
     models=lambda settings: (f"lpips_{settings.perceptual_network}",) if settings.perceptual_weight > 0 else (),
-    version=5,
+    version=6,
     rates=("table_lr", "network_lr"),
     source="Gao et al., Reconstructing Personalized Semantic Facial NeRF Models From Monocular Video, 2022",
 )

@@ -30,18 +30,14 @@ WINDOW_RAD = 0.2
 """Rays that come nearest to the skull within this angle of a direction speak of it, radians."""
 ENOUGH = 20
 """Hair ends in a direction where so many rays pass beyond it and see nothing, and was seen where so many saw it."""
-USUAL, MOST = 0.95, 1.0
-"""Quantiles of the distances that rays see hair at: how thick it is, and how far it was ever seen to stand off."""
+USUAL = 0.95
+"""Share of the rays that see hair beyond which hair counts as ending, metres off the skull."""
 WIDE = 6.0
 """Concentration of the weights by which measured directions speak for others: exp(WIDE * cosine)."""
 NARROW = 60.0
 """The same, between the directions themselves."""
 COARSE = 32
 """Voxels along an edge of the grid that thickness is laid out on; it changes slowly."""
-SLACK_M = 0.008
-"""Hair may stand off further than was seen by this much, metres: tracking is no better."""
-SURELY = 0.6
-"""Share of the thickness that is full of hair."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +46,11 @@ class Standoff:
 
     Attributes:
         distance: (G, G, G) metres from the tracked mesh, negative inside it.
-        thickness: (G, G, G) metres of hair in the direction of each voxel.
-        reach: (G, G, G) metres, the most that hair was seen to stand off there.
+        reach: (G, G, G) metres, the most that hair was seen to stand off in the direction of each voxel.
     """
 
     distance: torch.Tensor
-    thickness: torch.Tensor
     reach: torch.Tensor
-
-    def allowed(self, factor: float) -> torch.Tensor:
-        """(G, G, G) bool: where the head can be, if hair stands off `factor` times as far as it was seen to."""
-        return self.distance <= factor * self.reach + SLACK_M
-
-    @property
-    def core(self) -> torch.Tensor:
-        """(G, G, G) bool: what is surely head."""
-        return self.distance <= SURELY * self.thickness
 
 
 def solid(points: Array, faces: Array, cube: Cube, grid: int) -> Array:
@@ -109,12 +94,10 @@ def measured(
     pattern = _directions(DIRECTIONS)
     bears = scalp[(pattern @ _unit(unit - middle).T).argmax(1)]
     places, closest, full = _passing(distance, cube, mattes, counted, params, camera)
-    usual, most, ends = _heights(_unit(places - middle), closest, full, pattern)
+    most, ends = _heights(_unit(places - middle), closest, full, pattern)
     toward = _unit(voxel_centers(COARSE) - middle)
-    thickness, reach = (
-        _laid_out(_carried(heights, ends, bears, pattern), pattern, toward, grid) for heights in (usual, most)
-    )
-    return Standoff(torch.from_numpy(distance), thickness, reach)
+    reach = _laid_out(_carried(most, ends, bears, pattern), pattern, toward, grid)
+    return Standoff(torch.from_numpy(distance), reach)
 
 
 def _passing(
@@ -148,18 +131,18 @@ def _passing(
     return places, closest, full
 
 
-def _heights(toward: Array, closest: Array, full: Array, pattern: Array) -> tuple[Array, Array, Array]:
-    """(D,) metres that hair usually, and at most, stands off in each direction, 0 where too few rays saw any; and (D,)
-    bool, whether it was seen to end there."""
-    usual, most, ends = np.zeros(len(pattern)), np.zeros(len(pattern)), np.zeros(len(pattern), bool)
+def _heights(toward: Array, closest: Array, full: Array, pattern: Array) -> tuple[Array, Array]:
+    """(D,) metres that hair at most stands off in each direction, 0 where too few rays saw any; and (D,) bool, whether
+    it was seen to end there."""
+    most, ends = np.zeros(len(pattern)), np.zeros(len(pattern), bool)
     toward = toward.astype(np.float32)
     for one, direction in enumerate(pattern.astype(np.float32)):
         near = toward @ direction > np.cos(WINDOW_RAD)
         mine = closest[near & full]
         if len(mine) >= ENOUGH:
-            usual[one], most[one] = np.quantile(mine, [USUAL, MOST])
-            ends[one] = (closest[near & ~full] > usual[one]).sum() >= ENOUGH
-    return usual, most, ends
+            most[one] = mine.max()
+            ends[one] = (closest[near & ~full] > np.quantile(mine, USUAL)).sum() >= ENOUGH
+    return most, ends
 
 
 def _carried(heights: Array, ends: Array, bears: Array, pattern: Array) -> Array:

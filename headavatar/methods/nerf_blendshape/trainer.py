@@ -27,11 +27,12 @@ from .losses import Phase, phase_at, phases_of, rate_at
 from .marching import shade
 from .mixing import Mixing
 from .pixels import TrainingPixels
+from .proxy import Proxy
+from .proxy_fit import Skull, proxy_of
 from .rays import Cube, RayFrames
 from .refining import moved_rays
 from .settings import NerfBlendshapeSettings
-from .sides import FROM, Sides
-from .standoff import Standoff, measured
+from .sightings import Sightings
 from .views import TrainedViews
 from .warp import Warp
 
@@ -40,6 +41,8 @@ CUTS = ((0.06, 0.1, 3), (0.17, 0.25, 2), (0.42, 0.5, 1), (0.67, 0.75, 1))
 REFRESHES = (1 / 30, *(k / 15 for k in range(1, 15)))
 """Refreshes of the published occupancy grid, as shares of the steps."""
 CHIN = 152
+LOOKS = 32
+"""Frames of training that are looked at when the fit is done."""
 TORSO = 0.05
 """Mattes with this share of clothes are a person's, not a head's."""
 
@@ -65,17 +68,14 @@ class NerfBlendshapeTrainer:
         self.pixels = TrainingPixels.of(clip, device, Collar.of(clip, head))
         self.conditioning = Conditioning.of(params, settings.pose_tables)
         self.coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
-        self.cube, hull, hairy, self.chin_y, standoff = self._volume(clip, head)
+        self.cube, hull, hairy, self.skull = self._volume(clip, head)
         self.hull = self.occupied = hull.to(device)
         self.hairy, self.backing = hairy.to(device), torch.zeros_like(self.hull)
         self.params, self.camera = params, clip.camera
         self.density_grid = DensityGrid(self.occupied) if settings.volume == "density" else None
         self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
-        self.sides, self.beside = None, torch.zeros_like(self.hull)
-        if standoff is not None and settings.side_rays > 0:
-            self.sides = Sides.of(standoff, self.hull, self.cube, self.frames.origins)
-            self.beside = self.sides.layer
+        self.proxy: Proxy | None = None
         self.views = TrainedViews.of(self.frames.origins.cpu().numpy()) if settings.hold_views else None
         mixed = 0 < settings.mixing < self.conditioning.tables
         self.mixing = Mixing(self.coefficients, settings.mixing) if mixed else None
@@ -100,11 +100,8 @@ class NerfBlendshapeTrainer:
             "settings": asdict(settings),
         }  # fmt: skip
 
-    def _volume(
-        self, clip: Clip, head: Any
-    ) -> tuple[Cube, torch.Tensor, torch.Tensor, float, Standoff | None]:  # fmt: skip
-        """The cube, the grid that mattes and mesh allow, where hair can be in it, the chin's height, and the standoff
-        that outlines show, where it is asked for."""
+    def _volume(self, clip: Clip, head: Any) -> tuple[Cube, torch.Tensor, torch.Tensor, Skull]:
+        """The cube, the grid that mattes and mesh allow, where hair can be in it, and the head within."""
         settings, train = self.settings, clip.split.train
         params = clip.params[train]
         height, width = clip.valid.shape
@@ -117,20 +114,13 @@ class NerfBlendshapeTrainer:
             settings.hair_m,
         )  # fmt: skip
         counted = self.pixels.counted[torch.from_numpy(chosen)].cpu().numpy().reshape(-1, height, width)
-        standoff = None
-        if settings.standoff > 0 or settings.side_rays > 0:
-            standoff = measured(
-                points.mean(0), head.faces.cpu().numpy(), occupancy.scalp_vertices(head), cube, settings.grid, mattes,
-                counted, params[chosen], clip.camera,
-            )  # fmt: skip
-            if settings.standoff > 0:
-                near &= standoff.allowed(settings.standoff)
         chin_y = float(head.landmark_points(torch.from_numpy(points))[:, CHIN, 1].median())
         if clip.covered is None and _share_of_clothes(clip, mattes, train[chosen]) > TORSO:
             near |= occupancy.torso(points, cube, settings.grid, chin_y)
         # Behind clothes the neck goes on, so there the mattes rule nothing out.
         hull = occupancy.carve(near, cube, mattes, params[chosen], clip.camera, counted, chin_y)
-        return cube, hull, hull & hairy, chin_y, standoff
+        looks = occupancy.diverse_frames(params, LOOKS)
+        return cube, hull, hull & hairy, Skull.of(head, points.mean(0), chin_y, clip, looks)
 
     def _generator(self, index: int) -> torch.Generator:
         return generator_of(self.seed, index)
@@ -164,9 +154,6 @@ class NerfBlendshapeTrainer:
         posed = Posed(blended, self.warp.grids(self.expression[frames], learned))
         residual = self.residuals.of(frames, progress < settings.warp_until) if self.residuals else None
         loss, figures = self._loss(index, phase, posed, frames, chosen, patch, generator, residual)
-        if self.sides is not None and progress >= FROM:
-            last = Posed(posed.blended[-1:], None if posed.warp is None else posed.warp[-1:])
-            loss = loss + self.sides.loss(self.field, last, self.occupied, settings, generator, (self.seed + 1, index))
         with in_fixed_order() if self.residuals else nullcontext():  # poses gather gradients at equal places
             loss.backward()
 
@@ -189,17 +176,20 @@ class NerfBlendshapeTrainer:
         return figures
 
     def _complete(self) -> None:
-        """Let rays go on where training saw nothing; after the last step, since training is better off without."""
-        chosen = occupancy.diverse_frames(self.params, unseen.LOOKS)
-        counted = self.pixels.counted[torch.from_numpy(chosen)].cpu().numpy()
-        counted = counted.reshape(-1, self.pixels.height, self.pixels.width)
-        avatar = self.avatar()
-        self.occupied, self.backing = unseen.completed(
-            avatar, self.params[chosen], self.camera, counted, self.hull & ~self.hairy, self.chin_y
+        """Let rays go on where training saw nothing, and stand sides and back behind them; after the last step, since
+        training is better off without."""
+        frames = torch.from_numpy(self.skull.frames)
+        counted, mattes = (
+            one[frames].cpu().numpy().reshape(-1, self.pixels.height, self.pixels.width)
+            for one in (self.pixels.counted, self.pixels.mattes)
         )
-        if self.sides is not None:
-            asked = self.sides.layer & ~avatar.occupied
-            self.beside = unseen.hidden(avatar, self.params[chosen], self.camera, counted, asked)
+        params = self.params[self.skull.frames]
+        seen = Sightings.of(self.avatar(), params, self.camera, counted)
+        if self.views is not None and self.settings.whole_head:
+            self.proxy = proxy_of(self.occupied, seen, mattes, params, self.skull)
+        self.occupied, self.backing = unseen.completed(
+            self.occupied, seen, self.hull & ~self.hairy, self.skull.chin_y
+        )
 
     def _weights(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, tables) what blends the tables, from (B, K)."""
@@ -299,7 +289,9 @@ class NerfBlendshapeTrainer:
             named |= {f"residuals.{name}": tensor for name, tensor in self.residuals.state().items()}
         if self.density_grid is not None:
             named["density_grid"] = self.density_grid.density
-        grids = {"occupied": self.occupied, "backing": self.backing, "beside": self.beside}
+        if self.proxy is not None:
+            named |= self.proxy.tensors()
+        grids = {"occupied": self.occupied, "backing": self.backing}
         return named | grids | {"sight": self.sight.weight, "light": self.sight.light}
 
     @torch.no_grad()
@@ -321,7 +313,9 @@ class NerfBlendshapeTrainer:
             self.warp_optimizer.load_state_dict(part("warp_optimizer."))
             self.warp.table.copy_(state["warp.table"])
         self.occupied, self.backing = state["occupied"].to(self.device), state["backing"].to(self.device)
-        self.beside = state["beside"].to(self.device)
+        self.proxy = Proxy.from_tensors(
+            {name: tensor.to(self.device) for name, tensor in state.items() if name.startswith("proxy.")}
+        )
         self.sight.weight.copy_(state["sight"])
         self.sight.light.copy_(state["light"])
         if self.density_grid is not None:
@@ -338,7 +332,7 @@ class NerfBlendshapeTrainer:
             conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
             warp=self.warp if self.warp.moves else None, spacing_m=self.settings.spacing_mm / 1000,
             settings=self.about["settings"], backing=self.backing if bool(self.backing.any()) else None,
-            views=self.views, sides=self.beside if bool(self.beside.any()) else None,
+            views=self.views, proxy=self.proxy,
         )  # fmt: skip
 
 

@@ -70,6 +70,12 @@ class TrainedViews:
         direction: Array = self.middle * np.cos(angle) + self._axes.T @ chosen * (np.sin(angle) / max(angle, 1e-12))
         return direction
 
+    def beyond(self, origin: Array) -> float:
+        """How far the direction to an eye at `origin`, (3,) in cube units, lies from training's, radians; 0 within."""
+        toward = _unit(np.asarray(origin, np.float64) - 0.5)
+        trained = self.nearest(toward)
+        return 0.0 if trained is toward else float(np.arccos(np.clip(toward @ trained, -1, 1)))
+
     def seen(self, field: Field, origin: Array) -> Field:
         """The field as an eye at `origin`, (3,) in cube units, is shown it: itself within training's range.
 

@@ -24,6 +24,8 @@ from ..conditioning import pose_of
 from .rays import Cube
 
 AXES = 6
+ROUNDS = 3
+"""Steps by which the place is found that a displacement fetches a point from: the first is off by some millimetres."""
 
 
 @dataclass
@@ -124,6 +126,14 @@ class Warp:
             tensors["warp.points"], tensors["warp.deltas"], tensors["warp.table"],
             np.asarray(about["pose_low"], np.float32), np.asarray(about["pose_high"], np.float32), about["nodes"],
         )  # fmt: skip
+
+
+def carried(points: torch.Tensor, warp: torch.Tensor) -> torch.Tensor:
+    """(N, 3) where points of the neutral head (N, 3) lie in a frame: what its `warp`, (nodes³ · 4), fetches to them."""
+    borders, found = torch.tensor([0, len(points)], device=points.device), points
+    for _ in range(ROUNDS):
+        found = (points + found - ops.warp_points(found, warp[None], borders)).clamp(0, 1)
+    return found
 
 
 @torch.no_grad()
