@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, cKDTree
 from small_fit import clip_of, rendered, trainer_of
 
 from headavatar import ops
@@ -24,7 +24,7 @@ from headavatar.methods.nerf_blendshape.standoff import STRIDE, measured, solid
 from headavatar.methods.nerf_blendshape.trainer import NerfBlendshapeTrainer
 from headavatar.methods.nerf_blendshape.warp import carried
 from headavatar.methods.residuals import Residual
-from headavatar.scene import Array, Camera, Clip, HeadParams
+from headavatar.scene import Array, Camera, Clip, HeadParams, Surface
 
 RADIUS_M, AWAY_M, GRID, SIZE = 0.09, 1.2, 80, 320
 
@@ -221,9 +221,14 @@ def test_its_surface_is_whole_too(clip: Clip, avatar: NerfBlendshapeAvatar, trai
     eyes = np.array([[0.0, 0.0, 1.0]])
     found = avatar.surface(turned(clip, 0.0), eyes, 0.005)
     scalp = trainer.skull.points[trainer.skull.scalp]
-    back = scalp[:, 2].min() + 0.02
-    assert (found.vertices[:, 2] < back).any()
-    assert not (replaced(avatar, None).surface(turned(clip, 0.0), eyes, 0.005).vertices[:, 2] < back).any()
+    back = scalp[scalp[:, 2] < scalp[:, 2].min() + 0.02]
+
+    def near(surface: Surface) -> float:
+        away, _ = cKDTree(surface.vertices).query(back)
+        return float((away < 0.03).mean())
+
+    assert near(found) > 0.9
+    assert near(replaced(avatar, None).surface(turned(clip, 0.0), eyes, 0.005)) < 0.5
 
 
 @pytest.mark.parametrize("choice", [{"whole_head": False}, {"hold_views": False}])

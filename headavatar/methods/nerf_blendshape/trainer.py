@@ -187,9 +187,7 @@ class NerfBlendshapeTrainer:
         seen = Sightings.of(self.avatar(), params, self.camera, counted)
         if self.views is not None and self.settings.whole_head:
             self.proxy = proxy_of(self.occupied, seen, mattes, params, self.skull)
-        self.occupied, self.backing = unseen.completed(
-            self.occupied, seen, self.hull & ~self.hairy, self.skull.chin_y
-        )
+        self.backing = unseen.backing(self.occupied, seen, self.hull & ~self.hairy)
 
     def _weights(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, tables) what blends the tables, from (B, K)."""
