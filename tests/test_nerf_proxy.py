@@ -15,7 +15,7 @@ from small_fit import clip_of, rendered, trainer_of
 from headavatar import ops
 from headavatar.errors import WorkspaceError
 from headavatar.methods.nerf_blendshape import proxy_colors
-from headavatar.methods.nerf_blendshape.avatar import FULLY_RAD, NerfBlendshapeAvatar
+from headavatar.methods.nerf_blendshape.avatar import FADE_RAD, NerfBlendshapeAvatar
 from headavatar.methods.nerf_blendshape.occupancy import dilate, voxel_centers
 from headavatar.methods.nerf_blendshape.proxy import Layer, in_front
 from headavatar.methods.nerf_blendshape.rays import Cube, RayFrames, head_to_camera
@@ -170,7 +170,7 @@ def test_it_fades_in_beyond_training(clip: Clip, avatar: NerfBlendshapeAvatar) -
     eyes = [RayFrames.of(turned(clip, yaw), clip.camera, avatar.cube).origins[0] for yaw in yaws]
     shares = np.array([avatar.seen_from(eye)[1] for eye in eyes])
     assert shares[0] == 0 and shares[-1] == 1 and (np.diff(shares) >= 0).all()
-    assert np.diff(shares).max() < 2 * (yaws[1] - yaws[0]) / FULLY_RAD
+    assert np.diff(shares).max() < 2 * (yaws[1] - yaws[0]) / (FADE_RAD[1] - FADE_RAD[0])
     middle = turned(clip, float(yaws[np.abs(shares - 0.5).argmin()]))
     between = [avatar.render(turned(clip, float(middle.rotation[0, 1]) + d), clip.camera).rgb for d in (0.0, 0.002)]
     assert np.abs(between[1] - between[0]).mean() < 0.01

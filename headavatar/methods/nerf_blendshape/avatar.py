@@ -31,8 +31,8 @@ METHOD = "nerf-blendshape"
 FORMAT = 1
 CHUNK = 1 << 16
 """Rays rendered at once; bounds the memory of large pictures."""
-FULLY_RAD = 0.2
-"""So far beyond training's views the proxy stands behind the field fully, radians; up to there it fades in."""
+FADE_RAD = (0.02, 0.2)
+"""From how far beyond training's views on a proxy shows, and fully: nearby the field knows better, radians."""
 MOVED = 0.02
 """How far a pose may carry the proxy's outermost vertices, cube units."""
 CONVENTIONS = (
@@ -145,7 +145,9 @@ class NerfBlendshapeAvatar:
         if self.views is None:
             return self.field, 0.0
         eye = origin.detach().cpu().numpy()
-        share = 0.0 if self.proxy is None else min(1.0, self.views.beyond(eye) / FULLY_RAD)
+        begin, full = FADE_RAD
+        away = 0.0 if self.proxy is None else self.views.beyond(eye)
+        share = min(1.0, max(0.0, (away - begin) / (full - begin)))
         return self.views.seen(self.field, eye), share * share * (3 - 2 * share)
 
     def layer(self, params: HeadParams, camera: Camera, posed: Posed) -> Layer:
