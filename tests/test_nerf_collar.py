@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from small_fit import clip_of, rendered, trainer_of
 from synthetic import head
 
@@ -72,5 +73,11 @@ def test_a_fitted_neck_goes_on_below_the_collar_as_if_there_were_none(clips: tup
     assert np.mean(colors) < 0.1
 
 
-def test_a_torso_that_is_modelled_hides_nothing(clips: tuple[Clip, Array, Array]) -> None:
-    assert Collar.of(replace(clips[0], covered=None), head()) is None
+def test_nothing_is_made_up_where_the_torso_is_modelled_or_nobody_asks(clips: tuple[Clip, Array, Array]) -> None:
+    clip, _, _ = clips
+    assert Collar.of(replace(clip, covered=None), head()) is None
+    pixels = trainer_of(clip, steps=1, whole_neck=False).pixels
+    assert "neck" not in pixels.rectangles
+    for place, frame in enumerate(clip.split.train[:3]):
+        counted = (clip.valid & (clip.covered[frame] < COVERED)).reshape(-1)
+        assert np.array_equal(pixels.counted[torch.tensor([place])].numpy()[0], counted)

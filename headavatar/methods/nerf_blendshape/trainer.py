@@ -65,7 +65,7 @@ class NerfBlendshapeTrainer:
         self.settings, self.seed, self.device = settings, seed, device
         self.total_steps = settings.steps
         params = clip.params[clip.split.train]
-        self.pixels = TrainingPixels.of(clip, device, Collar.of(clip, head))
+        self.pixels = TrainingPixels.of(clip, device, Collar.of(clip, head) if settings.whole_neck else None)
         self.conditioning = Conditioning.of(params, settings.pose_tables)
         self.coefficients = torch.from_numpy(self.conditioning.coefficients(params)).to(device)
         self.cube, hull, hairy, self.skull = self._volume(clip, head)
