@@ -48,7 +48,7 @@ class Collar:
             return None
         return Collar(clip, head, region[head.faces].any(1).cpu().numpy())
 
-    def fill(self, frame: int, image: Array, matte: Array, counted: Array) -> tuple[Array, Array, Array, Array]:
+    def fill(self, frame: int, image: Array, matte: Array, counted: Array) -> tuple[Array, Array, Array]:
         """One frame with its neck made whole.
 
         Args:
@@ -57,7 +57,7 @@ class Collar:
             matte: (H, W) uint8.
             counted: (H, W) bool, false where clothes hide the head.
         Returns:
-            The three, where more is counted now, and (H, W) bool: what was made up.
+            Image and matte, and (H, W) bool: what of them is made up.
         """
         hidden = self.clip.valid & ~counted
         neck = self._drawn(frame)
@@ -66,9 +66,9 @@ class Collar:
         made_up = hidden & near
         skin = counted & (matte > OPAQUE) & (np.asarray(self.clip.parsing[frame]) == PARSING_CLASSES.index("body_skin"))
         if not made_up.any() or not skin.any():
-            return image, matte, counted, np.zeros_like(counted)
+            return image, matte, np.zeros_like(counted)
         filled = np.where(made_up[..., None], _spread(image, skin), image)
-        return filled, np.where(made_up, neck, matte), counted | made_up, made_up
+        return filled, np.where(made_up, neck, matte), made_up
 
     @torch.no_grad()
     def _drawn(self, frame: int) -> Array:

@@ -15,6 +15,8 @@ from .collar import Collar
 MOUTH = (0, 17, 57, 287)
 """MediaPipe points whose rectangle holds the mouth: its top, bottom and corners, a little outside the lips."""
 EYES = (33, 263, 159, 145, 386, 374, 105, 334)
+GUESS = 0.1
+"""What a made-up pixel counts beside one that was seen: where some frame shows what is there, that frame is right."""
 COVERED = 13
 """A pixel that clothes cover by this much of 255 teaches nothing of the head."""
 SHARES = {"neck": 0.04, "face": 0.2, "mouth": 0.12, "eyes": 0.08, "head": 1.0}
@@ -32,6 +34,7 @@ class TrainingPixels:
         colors: (n, H·W, 3) uint8.
         mattes: (n, H·W) uint8.
         counted: (n, H·W) bool, false outside the picture and where clothes hide the head.
+        made_up: (n, H·W) bool, where colors and mattes are a guess at what clothes hide.
         rectangles: name → (n, 4) int64 x0, y0, x1, y1 with x1, y1 exclusive; "neck" only where it is made up.
         plate: (H·W, 3) uint8, the clip's background, white where it has none.
         width, height: of the frames.
@@ -40,6 +43,7 @@ class TrainingPixels:
     colors: torch.Tensor | FrameFile
     mattes: torch.Tensor | FrameFile
     counted: torch.Tensor | FrameFile
+    made_up: torch.Tensor | FrameFile
     rectangles: dict[str, torch.Tensor]
     plate: torch.Tensor
     width: int
@@ -52,17 +56,17 @@ class TrainingPixels:
         train = clip.split.train
         heads, necks = [], []
 
-        def records() -> Iterator[tuple[Array, Array, Array]]:
+        def records() -> Iterator[tuple[Array, ...]]:
             for i in train:
                 matte, counted = np.asarray(clip.mattes[int(i)]), clip.valid
                 if clip.covered is not None:
                     counted = counted & (np.asarray(clip.covered[int(i)]) < COVERED)
                 heads.append(_rectangle_of(matte > 25, 6))
-                image = np.asarray(clip.images[int(i)])
+                image, made_up = np.asarray(clip.images[int(i)]), np.zeros_like(counted)
                 if collar is not None:
-                    image, matte, counted, made_up = collar.fill(int(i), image, matte, counted)
+                    image, matte, made_up = collar.fill(int(i), image, matte, counted)
                     necks.append(_rectangle_of(made_up, 0) if made_up.any() else heads[-1])
-                yield image.reshape(-1, 3), matte.reshape(-1), counted.reshape(-1)
+                yield image.reshape(-1, 3), *(one.reshape(-1) for one in (matte, counted, made_up))
 
         rows: Sequence[torch.Tensor | FrameFile]
         if torch.device(device).type == "cpu":
@@ -70,7 +74,7 @@ class TrainingPixels:
         else:
             stacks = (np.stack(column) for column in zip(*records(), strict=True))
             rows = [torch.from_numpy(stack).to(device) for stack in stacks]
-        colors, mattes, counted = rows
+        colors, mattes, counted, made_up = rows
         boxes = np.stack(heads)
         marks = clip.landmarks[train, :, :2]
         rectangles = {
@@ -83,9 +87,25 @@ class TrainingPixels:
             rectangles["neck"] = np.stack(necks)
         plate = np.full((height, width, 3), 255, np.uint8) if clip.background is None else clip.background
         return TrainingPixels(
-            colors, mattes, counted, {name: torch.from_numpy(places) for name, places in rectangles.items()},
+            colors, mattes, counted, made_up, {name: torch.from_numpy(places) for name, places in rectangles.items()},
             torch.from_numpy(plate.reshape(-1, 3)).to(device), width, height,
         )  # fmt: skip
+
+    def weights(self, frame: int, pixels: torch.Tensor) -> torch.Tensor:
+        """(N,) how much flat pixels of a frame count, 0 to 1."""
+        return self.counted[frame, pixels].float() + GUESS * self.made_up[frame, pixels].float()
+
+    def maps(self, frames: Array) -> tuple[Array, Array]:
+        """Mattes uint8 and what they may be asked for, bool, of some frames, (n, H, W) each.
+
+        A guess that there is neck may be asked, one that there is none may not: frames see skin beside the mesh's.
+        """
+        chosen = torch.from_numpy(frames)
+        mattes, counted, made_up = (
+            one[chosen].cpu().numpy().reshape(-1, self.height, self.width)
+            for one in (self.mattes, self.counted, self.made_up)
+        )
+        return mattes, counted | (made_up & (mattes > 127))
 
     def draw(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
         """(count,) flat pixel indices of a frame, more from where people look."""

@@ -104,16 +104,14 @@ class NerfBlendshapeTrainer:
         """The cube, the grid that mattes and mesh allow, where hair can be in it, and the head within."""
         settings, train = self.settings, clip.split.train
         params = clip.params[train]
-        height, width = clip.valid.shape
         points = occupancy.mesh_points(head, params, occupancy.diverse_frames(params, occupancy.SHELL_FRAMES))
         chosen = occupancy.diverse_frames(params, occupancy.HULL_FRAMES)
-        mattes = self.pixels.mattes[torch.from_numpy(chosen)].cpu().numpy().reshape(-1, height, width)
+        mattes, counted = self.pixels.maps(chosen)
         cube = occupancy.head_cube(points, mattes, params[chosen], clip.camera, settings.hair_m)
         near, hairy = occupancy.shell(
             points, head.faces.cpu().numpy(), occupancy.hairy_vertices(head), cube, settings.grid, settings.shell_m,
             settings.hair_m,
         )  # fmt: skip
-        counted = self.pixels.counted[torch.from_numpy(chosen)].cpu().numpy().reshape(-1, height, width)
         chin_y = float(head.landmark_points(torch.from_numpy(points))[:, CHIN, 1].median())
         if clip.covered is None and _share_of_clothes(clip, mattes, train[chosen]) > TORSO:
             near |= occupancy.torso(points, cube, settings.grid, chin_y)
@@ -178,11 +176,7 @@ class NerfBlendshapeTrainer:
     def _complete(self) -> None:
         """Let rays go on where training saw nothing, and stand sides and back behind them; after the last step, since
         training is better off without."""
-        frames = torch.from_numpy(self.skull.frames)
-        counted, mattes = (
-            one[frames].cpu().numpy().reshape(-1, self.pixels.height, self.pixels.width)
-            for one in (self.pixels.counted, self.pixels.mattes)
-        )
+        mattes, counted = self.pixels.maps(self.skull.frames)
         params = self.params[self.skull.frames]
         seen = Sightings.of(self.avatar(), params, self.camera, counted)
         if self.views is not None and self.settings.whole_head:
@@ -214,9 +208,9 @@ class NerfBlendshapeTrainer:
             jitter=(self.seed, index), spread=settings.spread_weight > 0,
         )  # fmt: skip
 
-        counts = torch.cat([self.pixels.counted[f, p] for f, p in zip(frames, chosen, strict=True)]).float()
+        counts = torch.cat([self.pixels.weights(f, p) for f, p in zip(frames, chosen, strict=True)])
         if self.looking:
-            seen = counts[picture.ray_index.long()]
+            seen = (counts > 0).float()[picture.ray_index.long()]
             self.sight.add(picture.positions, picture.weights * seen, picture.light * seen)
         color = torch.cat([self.pixels.colors[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
         matte = torch.cat([self.pixels.mattes[f, p] for f, p in zip(frames, chosen, strict=True)]).float() / 255
@@ -235,7 +229,7 @@ class NerfBlendshapeTrainer:
             loss = loss + settings.spread_weight * picture.spread.mean()
         if patch and self.perceptual is not None:
             side = int(round(patch**0.5))
-            mask = counts[:patch, None]
+            mask = (counts[:patch, None] == 1).float()
             seen, wanted = (
                 (image[:patch] * mask).reshape(1, side, side, 3).permute(0, 3, 1, 2) for image in (result, target)
             )
