@@ -35,6 +35,7 @@ from headavatar.track.relief import Relief
 from headavatar.track.settings import PhotometricStep
 from headavatar.track.surfels import Surfels
 from headavatar.track.views import Look, View, visible
+from headavatar.track.yielding import Sway
 
 _LOOK_AGAIN = 3
 """Iterations after which it is asked anew what the head hides of itself."""
@@ -188,10 +189,13 @@ class PhotometricFit:
         """Add what the pictures say, and what is believed of expressions, to the normal equations, in place."""
         size = system.blocks.shape[1]
 
-        def normal(rows: slice, view: View) -> tuple[Tensor, Tensor]:
+        def normal(rows: slice, view: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             return self._normal(view, motion.rotation[rows], look, colors, step)
 
-        for rows, (hessian, gradient) in look.each(motion, normal):
+        sway = Sway(len(self.surfels), len(motion), size) if step.moves == "person" and step.colors_yield else None
+        for rows, (hessian, gradient, slope, weight) in look.each(motion, normal):
+            if sway is not None:
+                sway.add(rows, slope, weight)
             own = min(size, hessian.shape[1])
             system.blocks[rows, :own, :own] += hessian[:, :own, :own].double()
             system.gradient[rows, :own] += gradient[:, :own].double()
@@ -200,13 +204,18 @@ class PhotometricFit:
                 system.shared_block += hessian[:, size:, size:].sum(0).double()
                 system.shared_gradient += gradient[:, size:].sum(0).double()
                 system.mixed[rows] += hessian[:, :size, size:].double()
+        if sway is not None:
+            system.yielded = sway.rows()
         system.blocks.diagonal(dim1=1, dim2=2).mul_(1 + 1e-4)
         self.prior.add(system, motion.expression, step.mirror, step.rest)
 
     def _normal(
         self, view: View, rotation: Tensor, look: Look, colors: Colors, step: PhotometricStep
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Normal equations (B, D, D), (B, D) of some frames; D is 6, then E expressions, S identity modes and focal.
+
+        Where colors yield, also the weighted slope of the surfels' gray values by all that (B, N, D), else nothing, and
+        the surfels' weights (B, N).
 
         Three colors' slopes in two directions meet in a 2x2 matrix per surfel, whose Cholesky factor stands for them.
         """
@@ -239,8 +248,15 @@ class PhotometricFit:
             x, y = (view.pixels - look.pictures.center).unbind(-1)
             columns.append(torch.stack([first * x + mixed * y, second * y], -1)[..., None])
             gradient.append((pull_x * x + pull_y * y).sum(1, keepdim=True))
+        slope = weight.new_zeros(0)
+        if step.moves == "person" and step.colors_yield:
+            gray_x, gray_y = (weight * by.sum(-1) / 3**0.5 for by in (by_x, by_y))
+            gray = gray_x[..., None] * x_by_point + gray_y[..., None] * y_by_point
+            by_shape = ((gray @ rotation).transpose(0, 1) @ self.person_basis).transpose(0, 1)
+            by_focal = (gray_x * x + gray_y * y)[..., None]
+            slope = torch.cat([torch.linalg.cross(view.arm, gray), gray, by_shape, by_focal], -1)
         rows = torch.cat(columns, -1).flatten(1, 2)
-        return rows.transpose(1, 2) @ rows, torch.cat(gradient, 1)
+        return rows.transpose(1, 2) @ rows, torch.cat(gradient, 1), slope, weight
 
 
 def psnr(look: Look, motion: Motion, colors: Colors) -> Tensor:

@@ -140,6 +140,7 @@ class PhotometricStep:
         landmarks: share of the landmarks' say that is left.
         score, sparsity, identity, smooth_rotation, smooth_translation, smooth_expression: as in `LandmarkWeights`.
         mirror, rest: as in `ExpressionPrior.add`.
+        colors_yield: where the person moves, colors move along within each Gauss-Newton step, not only after it.
     """
 
     name: str
@@ -157,9 +158,11 @@ class PhotometricStep:
     smooth_expression: float = 5.0
     mirror: float = 0.0
     rest: float = 0.0
+    colors_yield: bool = False
 
 
-_BELIEVED = {"smooth_expression": 20.0, "mirror": 100.0, "rest": 10.0}
+_BELIEVED: dict[str, Any] = {"smooth_expression": 20.0, "mirror": 100.0, "rest": 10.0}
+_PERSON: dict[str, Any] = _BELIEVED | {"colors_yield": True}
 
 REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     "none": (),
@@ -174,10 +177,11 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     ),
     "quality": (
         PhotometricStep("coarse poses", "pose", 0.5, 1.5, 6),
-        PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.005, **_BELIEVED),
+        PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.01, **_PERSON),
         PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005, **_BELIEVED),
-        PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.002, **_BELIEVED),
+        PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.01, **_PERSON),
         PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002, **_BELIEVED),
+        PhotometricStep("person once more", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.01, **_PERSON),
         PhotometricStep("sharp", "all", 1.0, 0.6, 4, robust=0.03, landmarks=0.002, **_BELIEVED),
     ),
 }
@@ -185,10 +189,10 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
 
 LENS_STEPS = (
     REFINEMENTS["quality"][0],
-    replace(REFINEMENTS["quality"][1], iterations=5),
-    replace(REFINEMENTS["quality"][3], iterations=6),
+    replace(REFINEMENTS["quality"][1], iterations=5, landmarks=0.005, colors_yield=False),
+    replace(REFINEMENTS["quality"][3], iterations=6, landmarks=0.002, colors_yield=False),
 )
-"""The sub-stages after which focal lengths are compared."""
+"""The sub-stages after which focal lengths are compared; that colors yield would cost as much again."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +265,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=6,
+    version=7,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
