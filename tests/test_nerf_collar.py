@@ -58,7 +58,7 @@ def test_a_hidden_neck_gets_the_meshs_outline_and_the_skins_color(clips: tuple[C
 
 def test_a_fitted_neck_goes_on_below_the_collar_as_if_there_were_none(clips: tuple[Clip, Array, Array]) -> None:
     clip, images, mattes = clips
-    trainer = trainer_of(clip, steps=160)
+    trainer = trainer_of(clip, steps=160, whole_neck=True)
     for index in range(trainer.total_steps):
         trainer.step(index)
     avatar = trainer.avatar()
@@ -76,7 +76,7 @@ def test_a_fitted_neck_goes_on_below_the_collar_as_if_there_were_none(clips: tup
 def test_nothing_is_made_up_where_the_torso_is_modelled_or_nobody_asks(clips: tuple[Clip, Array, Array]) -> None:
     clip, _, _ = clips
     assert Collar.of(replace(clip, covered=None), head()) is None
-    pixels = trainer_of(clip, steps=1, whole_neck=False).pixels
+    pixels = trainer_of(clip, steps=1).pixels
     assert "neck" not in pixels.rectangles
     for place, frame in enumerate(clip.split.train[:3]):
         counted = (clip.valid & (clip.covered[frame] < COVERED)).reshape(-1)

@@ -12,6 +12,7 @@ from headavatar.methods.nerf_blendshape.marching import ray_light
 from headavatar.methods.nerf_blendshape.occupancy import LAYER, Sight
 from headavatar.methods.nerf_blendshape.rays import Cube
 from headavatar.methods.nerf_blendshape.sightings import Sightings
+from headavatar.methods.nerf_blendshape.unseen import completed
 from headavatar.scene import Camera, HeadParams, RenderOutput
 
 GRID = 32
@@ -79,8 +80,8 @@ class Wall:
 AWAY = 20.0
 
 
-def behind_a_wall(wall: int, counted: np.ndarray) -> torch.Tensor:
-    """What backs three voxels' depth of wall, of which the lowest quarter is missing."""
+def looked_at_a_wall(wall: int, chin_y: float, counted: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Three voxels' depth of wall, of which the lowest quarter is missing; what is completed, and what was there."""
     occupied = torch.zeros(GRID, GRID, GRID, dtype=torch.bool)
     occupied[:, GRID // 4 :, wall - 1 : wall + 2] = True
     view = np.diag([1.0, -1.0, -1.0, 1.0])  # the camera's y points down and its z away from it
@@ -91,13 +92,30 @@ def behind_a_wall(wall: int, counted: np.ndarray) -> torch.Tensor:
     bare = torch.ones_like(occupied)
     avatar: Any = Wall(occupied, wall)
     seen = Sightings.of(avatar, params, Camera(K, size, size, view), counted)
-    return unseen.backing(occupied, seen, bare)
+    found = completed(occupied, seen, bare, chin_y)
+    return *found, occupied
 
 
 def test_behind_skin_voxels_back_it_that_no_picture_shows(rng: np.random.Generator) -> None:
     wall = int(rng.integers(12, 26))
-    backing = behind_a_wall(wall, np.ones((1, 2 * GRID, 2 * GRID), bool))
+    now, backing, before = looked_at_a_wall(wall, -1.0, np.ones((1, 2 * GRID, 2 * GRID), bool))
+    assert torch.equal(now, before)
     depths = torch.arange(GRID)
     behind = (depths < wall - 1) & (depths >= wall - 1 - unseen.LAYER)
     assert torch.equal(backing[GRID // 2, GRID // 2], behind)
     assert not backing[:, :, wall + 2 :].any()
+
+
+def test_a_neck_goes_on_where_clothes_always_covered_it(rng: np.random.Generator) -> None:
+    wall = int(rng.integers(12, 26))
+    counted = np.ones((1, 2 * GRID, 2 * GRID), bool)
+    for covered in (False, True):
+        if covered:
+            counted[:, int(1.2 * GRID) :] = False  # the picture's lower part
+        now, backing, before = looked_at_a_wall(wall, 0.0, counted)
+        column = now[GRID // 2, :, wall + 1] & ~before[GRID // 2, :, wall + 1]
+        expected = torch.zeros(GRID, dtype=torch.bool)
+        if covered:
+            expected[GRID // 4 - unseen.NECK : GRID // 4] = True
+        assert torch.equal(column, expected)
+        assert not (backing & now).any()

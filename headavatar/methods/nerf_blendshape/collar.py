@@ -7,13 +7,11 @@ voxels it has there: a driven head stood on ragged blocks in the colors of its s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 
 from ... import ops
 from ...scene import PARSING_CLASSES, Array, Clip
@@ -26,12 +24,6 @@ REACHES = (0.015, 0.06, 0.25)
 """How far skin lends its color, of the picture's width: from as near as there is any."""
 OPAQUE = 250
 """A pixel whose matte is above this has no other color in it."""
-LOOKS = 16
-"""Training frames that are asked how wide a neck is."""
-NEARLY = 0.99
-"""Share of the skin below a face that a made-up neck is wide enough for."""
-WIDEST = 0.05
-"""It is wider than the mesh's by no more than this, of the picture's width: shoulders are skin too."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +39,6 @@ class Collar:
     clip: Clip
     head: Any
     is_neck: Array
-
-    @cached_property
-    def wider(self) -> int:
-        """How far skin beside the mesh's neck is seen, pixels: a neck that slides in its collar shows more of it now
-        and then, so what is made up is as wide as any of that."""
-        frames = self.clip.split.train
-        off = [np.zeros(1)]
-        for frame in frames[:: max(1, len(frames) // LOOKS)]:
-            away = distance_transform_edt(~self._seen(int(frame), SHARP)[::SHARP, ::SHARP])
-            off.append(away[self._skin(int(frame))])
-        limit = WIDEST * self.clip.valid.shape[1]
-        return round(min(float(np.quantile(np.concatenate(off), NEARLY)), limit))
 
     @staticmethod
     def of(clip: Clip, head: Any) -> Collar | None:
@@ -84,42 +64,28 @@ class Collar:
         reach = max(1, round(BESIDE * neck.shape[1]))
         near = cv2.dilate((neck > 0).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
         made_up = hidden & near
-        skin = counted & self._skin(frame)
+        skin = counted & (matte > OPAQUE) & (np.asarray(self.clip.parsing[frame]) == PARSING_CLASSES.index("body_skin"))
         if not made_up.any() or not skin.any():
             return image, matte, np.zeros_like(counted)
         filled = np.where(made_up[..., None], _spread(image, skin), image)
         return filled, np.where(made_up, neck, matte), made_up
 
-    def _skin(self, frame: int) -> Array:
-        """(H, W) bool pixels of skin below the face."""
-        opaque = np.asarray(self.clip.mattes[frame]) > OPAQUE
-        found: Array = opaque & (np.asarray(self.clip.parsing[frame]) == PARSING_CLASSES.index("body_skin"))
-        return found
-
-    def _drawn(self, frame: int) -> Array:
-        """(H, W) uint8 how much of each pixel is neck: the mesh's, made wider."""
-        height, width = self.clip.valid.shape
-        neck = self._seen(frame, SHARP, neck_only=True).astype(np.uint8) * 255
-        grow = SHARP * self.wider
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1))
-        drawn: Array = cv2.resize(cv2.dilate(neck, kernel), (width, height), interpolation=cv2.INTER_AREA)
-        return drawn
-
     @torch.no_grad()
-    def _seen(self, frame: int, scale: int, neck_only: bool = False) -> Array:
-        """(scale · H, scale · W) bool where the mesh is in sight, or its neck."""
+    def _drawn(self, frame: int) -> Array:
+        """(H, W) uint8 how much of each pixel is the mesh's neck."""
         params, tensor = self.clip.params[frame], torch.from_numpy
         vertices = self.head.posed(
             tensor(params.identity), tensor(params.expression), tensor(params.rotation), tensor(params.translation),
             neck=tensor(params.neck), jaw=tensor(params.jaw), eyes=tensor(params.eyes),
         )[0].cpu().numpy()  # fmt: skip
         small = self.clip.camera
-        camera = small.scaled(scale * small.width, scale * small.height)
+        camera = small.scaled(SHARP * small.width, SHARP * small.height)
         pixels, depth = camera.project(vertices)
         placed = tensor(np.concatenate([pixels, depth[:, None]], axis=1).astype(np.float32))
         seen = ops.rasterize(placed, self.head.faces.cpu(), camera.height, camera.width).face_index.numpy()
-        found: Array = (seen >= 0) & (self.is_neck[seen] if neck_only else True)
-        return found
+        neck = np.where((seen >= 0) & self.is_neck[seen], np.uint8(255), np.uint8(0))
+        drawn: Array = cv2.resize(neck, (small.width, small.height), interpolation=cv2.INTER_AREA)
+        return drawn
 
 
 def _spread(image: Array, where: Array) -> Array:

@@ -67,7 +67,7 @@ class NerfBlendshapeSettings:
         True, "Color what is seen from outside training's directions as from the nearest of them.", added_later=True,
     )  # fmt: skip
     whole_neck: bool = option(
-        True, "Make up what clothes hide of the neck from the tracked mesh and the skin beside it.", added_later=True,
+        False, "Make up what clothes hide of the neck from the tracked mesh and the skin beside it.", added_later=True,
     )  # fmt: skip
     whole_head: bool = option(
         True, "Show sides and back that no frame showed as a smooth surface, in pictures beyond training's directions.",
@@ -120,7 +120,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "perceptual_network": "vgg",
         "mixing": 0,
         "hold_views": False,
-        "whole_neck": False,
         "whole_head": False,
         "pose_tables": False,
         "surface_warp": False,

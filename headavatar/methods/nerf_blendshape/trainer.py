@@ -181,7 +181,10 @@ class NerfBlendshapeTrainer:
         seen = Sightings.of(self.avatar(), params, self.camera, counted)
         if self.views is not None and self.settings.whole_head:
             self.proxy = proxy_of(self.occupied, seen, mattes, params, self.skull)
-        self.backing = unseen.backing(self.occupied, seen, self.hull & ~self.hairy)
+        guessed = self.settings.whole_neck  # then the neck's end is where training was told that it is
+        self.occupied, self.backing = unseen.completed(
+            self.occupied, seen, self.hull & ~self.hairy, -np.inf if guessed else self.skull.chin_y
+        )
 
     def _weights(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, tables) what blends the tables, from (B, K)."""
