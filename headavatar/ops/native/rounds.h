@@ -72,6 +72,7 @@ inline bool interpolate(const Picture& a, i64 ray, const Around& around) {
   }
   for (int c = 0; c < 5; ++c) *channels[c].values = std::max(cubic[c], 0.f);
   a.alpha[ray] = std::min(a.alpha[ray], 1.f);
+  for (int c = 0; c < 3; ++c) a.rgb[3 * ray + c] = std::min(a.rgb[3 * ray + c], a.alpha[ray]);  // no light from nothing
   return true;
 }
 

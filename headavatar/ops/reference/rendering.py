@@ -35,7 +35,8 @@ def between_neighbors(seen: Composite, columns: int, agreement: float) -> Compos
         most, span = around.amax(0), around.amax(0) - around.amin(0)
         agree = (span[:, :4] <= agreement).all(1) & (span[:, 4] <= agreement * most[:, 4])
         agree &= ((cubic - around.mean(0)).abs()[:, :4] <= BEND * agreement).all(1)
-        cubic[:, 3].clamp_max_(1)
-        values[at_y[agree], at_x[agree]] = cubic.clamp_min_(0)[agree]
+        cubic.clamp_min_(0)[:, 3].clamp_max_(1)
+        cubic[:, :3] = cubic[:, :3].minimum(cubic[:, 3:4])  # no light from nothing
+        values[at_y[agree], at_x[agree]] = cubic[agree]
     flat = values.reshape(-1, 5)
     return Composite(flat[:, :3].contiguous(), flat[:, 3].contiguous(), flat[:, 4].contiguous())
