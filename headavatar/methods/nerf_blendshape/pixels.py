@@ -34,7 +34,7 @@ class TrainingPixels:
         colors: (n, H·W, 3) uint8.
         mattes: (n, H·W) uint8.
         counted: (n, H·W) bool, false outside the picture and where clothes hide the head.
-        made_up: (n, H·W) bool, where colors and mattes are a guess at what clothes hide.
+        made_up: (n, H·W) bool, where colors and mattes are a guess at what clothes hide; None where nobody guessed.
         rectangles: name → (n, 4) int64 x0, y0, x1, y1 with x1, y1 exclusive; "neck" only where it is made up.
         plate: (H·W, 3) uint8, the clip's background, white where it has none.
         width, height: of the frames.
@@ -43,7 +43,7 @@ class TrainingPixels:
     colors: torch.Tensor | FrameFile
     mattes: torch.Tensor | FrameFile
     counted: torch.Tensor | FrameFile
-    made_up: torch.Tensor | FrameFile
+    made_up: torch.Tensor | FrameFile | None
     rectangles: dict[str, torch.Tensor]
     plate: torch.Tensor
     width: int
@@ -62,11 +62,12 @@ class TrainingPixels:
                 if clip.covered is not None:
                     counted = counted & (np.asarray(clip.covered[int(i)]) < COVERED)
                 heads.append(_rectangle_of(matte > 25, 6))
-                image, made_up = np.asarray(clip.images[int(i)]), np.zeros_like(counted)
+                image, guesses = np.asarray(clip.images[int(i)]), []
                 if collar is not None:
                     image, matte, made_up = collar.fill(int(i), image, matte, counted)
                     necks.append(_rectangle_of(made_up, 0) if made_up.any() else heads[-1])
-                yield image.reshape(-1, 3), *(one.reshape(-1) for one in (matte, counted, made_up))
+                    guesses = [made_up]
+                yield image.reshape(-1, 3), *(one.reshape(-1) for one in (matte, counted, *guesses))
 
         rows: Sequence[torch.Tensor | FrameFile]
         if torch.device(device).type == "cpu":
@@ -74,7 +75,7 @@ class TrainingPixels:
         else:
             stacks = (np.stack(column) for column in zip(*records(), strict=True))
             rows = [torch.from_numpy(stack).to(device) for stack in stacks]
-        colors, mattes, counted, made_up = rows
+        colors, mattes, counted, *guessed = rows
         boxes = np.stack(heads)
         marks = clip.landmarks[train, :, :2]
         rectangles = {
@@ -86,26 +87,27 @@ class TrainingPixels:
         if necks:
             rectangles["neck"] = np.stack(necks)
         plate = np.full((height, width, 3), 255, np.uint8) if clip.background is None else clip.background
+        named = {name: torch.from_numpy(places) for name, places in rectangles.items()}
         return TrainingPixels(
-            colors, mattes, counted, made_up, {name: torch.from_numpy(places) for name, places in rectangles.items()},
+            colors, mattes, counted, guessed[0] if guessed else None, named,
             torch.from_numpy(plate.reshape(-1, 3)).to(device), width, height,
         )  # fmt: skip
 
     def weights(self, frame: int, pixels: torch.Tensor) -> torch.Tensor:
         """(N,) how much flat pixels of a frame count, 0 to 1."""
-        return self.counted[frame, pixels].float() + GUESS * self.made_up[frame, pixels].float()
+        seen = self.counted[frame, pixels].float()
+        return seen if self.made_up is None else seen + GUESS * self.made_up[frame, pixels].float()
 
     def maps(self, frames: Array) -> tuple[Array, Array]:
         """Mattes uint8 and what they may be asked for, bool, of some frames, (n, H, W) each.
 
         A guess that there is neck may be asked, one that there is none may not: frames see skin beside the mesh's.
         """
-        chosen = torch.from_numpy(frames)
-        mattes, counted, made_up = (
-            one[chosen].cpu().numpy().reshape(-1, self.height, self.width)
-            for one in (self.mattes, self.counted, self.made_up)
-        )
-        return mattes, counted | (made_up & (mattes > 127))
+        chosen, shape = torch.from_numpy(frames), (-1, self.height, self.width)
+        mattes, counted = (one[chosen].cpu().numpy().reshape(shape) for one in (self.mattes, self.counted))
+        if self.made_up is not None:
+            counted = counted | (self.made_up[chosen].cpu().numpy().reshape(shape) & (mattes > 127))
+        return mattes, counted
 
     def draw(self, frame: int, count: int, generator: torch.Generator) -> torch.Tensor:
         """(count,) flat pixel indices of a frame, more from where people look."""
