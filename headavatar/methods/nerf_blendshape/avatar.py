@@ -21,6 +21,7 @@ from .field import DENSITY_SCALE, DENSITY_SHIFT, Field, Posed
 from .geometry import joined, normals_from_depth, surface
 from .marching import SPACING_M, look
 from .mixing import shared
+from .neckline import Neckline
 from .proxy import Layer, Proxy, in_front, mixed
 from .rays import Cube, RayFrames, head_to_camera, in_sight
 from .refining import colors_at
@@ -59,6 +60,7 @@ class NerfBlendshapeAvatar:
         views: from where training saw it; pictures from elsewhere take their colors as from the nearest of these. None
             asks the color network for any direction.
         proxy: what stands behind the field in pictures from elsewhere; shown only where there are `views`.
+        neckline: where the neck ends; None where it ends as the field does.
     """
 
     method = METHOD
@@ -67,12 +69,13 @@ class NerfBlendshapeAvatar:
         self, *, name: str, head_model: str, identity: Array, field: Field, conditioning: Conditioning, cube: Cube,
         occupied: torch.Tensor, samples: int, settings: dict[str, Any], spacing_m: float = SPACING_M,
         warp: Warp | None = None, backing: torch.Tensor | None = None, views: TrainedViews | None = None,
-        proxy: Proxy | None = None,
+        proxy: Proxy | None = None, neckline: Neckline | None = None,
     ) -> None:  # fmt: skip
         self.name, self.head_model, self.identity = name, head_model, np.asarray(identity, np.float32)
         self.field, self.conditioning, self.cube, self.occupied = field, conditioning, cube, occupied
         self.samples, self.spacing_m, self.settings = samples, spacing_m, settings
         self.warp, self.backing, self.views, self.proxy = warp, backing, views, proxy
+        self.neckline = neckline
 
     @cached_property
     def cells(self) -> torch.Tensor:
@@ -129,10 +132,12 @@ class NerfBlendshapeAvatar:
                 cube_side=self.cube.side, spacing_m=self.spacing_m,
                 columns=x1 - x0 if device.type == "cpu" else 0,  # a card has all followed sooner than some chosen
             )  # fmt: skip
-            seen = follow(self._cells) if share < 1 else None
+            shown = partial(self.shown, origins=frames.origins[0], directions=directions.reshape(-1, 3))
+            seen = shown(follow(self._cells)) if share < 1 else None
             if layer is not None and self.proxy is not None:
                 part, per_m = layer.within(x0, top, x1, bottom), length.reshape(-1) / self.cube.side
-                seen = mixed(seen, in_front(follow(self.proxy.cells, far=part.depth * per_m), part, per_m), share)
+                alone = shown(follow(self.proxy.cells, far=part.depth * per_m))
+                seen = mixed(seen, in_front(alone, part, per_m), share)
             assert seen is not None
             ops.lay_over(seen, length, behind, self.cube.side, x0, top, rgb, alpha, depth)
         alpha_map, depth_map = alpha.cpu().numpy(), depth.cpu().numpy()
@@ -149,6 +154,10 @@ class NerfBlendshapeAvatar:
         away = 0.0 if self.proxy is None else self.views.beyond(eye)
         share = min(1.0, max(0.0, (away - begin) / (full - begin)))
         return self.views.seen(self.field, eye), share * share * (3 - 2 * share)
+
+    def shown(self, seen: ops.Composite, origins: torch.Tensor, directions: torch.Tensor) -> ops.Composite:
+        """What rays saw of the field, down to the neckline; see `Neckline.cut`."""
+        return seen if self.neckline is None else self.neckline.cut(seen, origins, directions)
 
     def layer(self, params: HeadParams, camera: Camera, posed: Posed) -> Layer:
         """The proxy in a picture of one frame's parameters."""
@@ -170,6 +179,7 @@ class NerfBlendshapeAvatar:
         """The skin of one frame's parameters as triangles, and its proxy's; see `methods.HasSurface`."""
         posed = self._posed(params)
         cells = self.occupied if self.proxy is None else self.proxy.trusted
+        cells = cells if self.neckline is None else self.neckline.within(cells)
         skin = surface(self.field, posed, self.cube, cells, seen_from, voxel_m, self.samples)
         if self.proxy is None or len(skin.faces) == 0:
             return skin
@@ -218,6 +228,8 @@ class NerfBlendshapeAvatar:
         tensors["occupied"] = self.occupied.cpu().to(torch.uint8)
         if self.backing is not None:
             tensors["backing"] = self.backing.cpu().to(torch.uint8)
+        if self.neckline is not None:
+            tensors["neckline"] = self.neckline.shown.cpu()
         if self.proxy is not None:
             tensors |= {name: tensor.detach().cpu().contiguous() for name, tensor in self.proxy.tensors().items()}
         safetensors.torch.save_file(tensors, str(folder / "model.safetensors"))
@@ -260,6 +272,7 @@ class NerfBlendshapeAvatar:
             tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
             occupied = tensors.pop("occupied").to(torch.bool)
             backing, proxy = tensors.pop("backing", None), Proxy.from_tensors(tensors)
+            neckline = tensors.pop("neckline", None)
             cube, law = about["cube"], about.get("density", {})
             return cls(
                 name=about["name"], head_model=about["head_model"], identity=np.asarray(about["identity"], np.float32),
@@ -276,7 +289,7 @@ class NerfBlendshapeAvatar:
                 spacing_m=about.get("spacing_m", SPACING_M), settings=about["settings"],
                 warp=Warp.from_files(tensors, about["warp"]) if about.get("warp") else None,
                 backing=None if backing is None else backing.to(torch.bool),
-                proxy=proxy,
+                proxy=proxy, neckline=None if neckline is None else Neckline(neckline),
                 views=TrainedViews.from_state(about["views"]) if about.get("views") else None,
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:

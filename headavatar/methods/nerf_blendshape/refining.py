@@ -36,14 +36,15 @@ def colors_at(
         field, posed, origins, directions, [len(pixels)], cells, samples=avatar.samples,
         cube_side=avatar.cube.side, spacing_m=avatar.spacing_m, far=far,
     )  # fmt: skip
-    seen = composite_of(follow(avatar.cells, None)) if share < 1 else None
+    seen = avatar.shown(composite_of(follow(avatar.cells, None)), origins, directions) if share < 1 else None
     if share > 0:
         assert avatar.proxy is not None
         # What stands behind the field stays where the tracked pose has it: its smooth colors tell no pose.
         layer = avatar.layer(params, camera, Posed(posed.blended, None if posed.warp is None else posed.warp.detach()))
         per_m = length.to(device) / avatar.cube.side
         behind = layer.at(pixels.to(device))
-        field_alone = composite_of(follow(avatar.proxy.trusted, behind.depth * per_m))
+        alone = composite_of(follow(avatar.proxy.trusted, behind.depth * per_m))
+        field_alone = avatar.shown(alone, origins, directions)
         seen = mixed(seen, in_front(field_alone, behind, per_m), share)
     assert seen is not None
     return seen.rgb + (1 - seen.alpha[:, None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,6 +99,10 @@ class Sightings:
             *head_to_camera(params, camera), camera, fitted(counted, camera), depth, alpha, facing, rgb, avatar.cube,
             torch.cat(known) if known else None,
         )  # fmt: skip
+
+    def where(self, counted: Array) -> Sightings:
+        """The same pictures, asked only where (n, H, W) pixels of theirs or of larger ones are `counted`, bool."""
+        return replace(self, counted=fitted(counted, self.camera))
 
     def of_voxels(self, places: Array) -> Iterator[Glance]:
         """What each picture says of (N, 3) places of the cube, which stay where they are."""

@@ -18,21 +18,22 @@ from ..chance import frames_of, generator_of, in_fixed_order
 from ..conditioning import Conditioning
 from ..learned_residuals import LearnedResiduals
 from ..residuals import Residual
-from . import occupancy, unseen
+from . import occupancy
 from .avatar import NerfBlendshapeAvatar
 from .collar import Collar
+from .completion import completed
 from .density_grid import DensityGrid
 from .field import Field, Posed
 from .losses import Phase, phase_at, phases_of, rate_at
 from .marching import shade
 from .mixing import Mixing
+from .neckline import Neckline
 from .pixels import TrainingPixels
 from .proxy import Proxy
-from .proxy_fit import Skull, proxy_of
+from .proxy_fit import Skull
 from .rays import Cube, RayFrames
 from .refining import moved_rays
 from .settings import NerfBlendshapeSettings
-from .sightings import Sightings
 from .views import TrainedViews
 from .warp import Warp
 
@@ -76,6 +77,8 @@ class NerfBlendshapeTrainer:
         self.sight = occupancy.Sight(settings.grid, device)
         self.frames = RayFrames.of(params, clip.camera, self.cube, device)
         self.proxy: Proxy | None = None
+        self.neckline: Neckline | None = None
+        self.worn = None if clip.covered is None else clip.valid
         self.views = TrainedViews.of(self.frames.origins.cpu().numpy()) if settings.hold_views else None
         mixed = 0 < settings.mixing < self.conditioning.tables
         self.mixing = Mixing(self.coefficients, settings.mixing) if mixed else None
@@ -174,17 +177,13 @@ class NerfBlendshapeTrainer:
         return figures
 
     def _complete(self) -> None:
-        """Let rays go on where training saw nothing, and stand sides and back behind them; after the last step, since
-        training is better off without."""
-        mattes, counted = self.pixels.maps(self.skull.frames)
-        params = self.params[self.skull.frames]
-        seen = Sightings.of(self.avatar(), params, self.camera, counted)
-        if self.views is not None and self.settings.whole_head:
-            self.proxy = proxy_of(self.occupied, seen, mattes, params, self.skull)
-        guessed = self.settings.whole_neck  # then the neck's end is where training was told that it is
-        self.occupied, self.backing = unseen.completed(
-            self.occupied, seen, self.hull & ~self.hairy, -np.inf if guessed else self.skull.chin_y
-        )
+        """What training is better off without, after its last step; see `completion`."""
+        found = completed(
+            self.avatar(), self.pixels, self.params, self.camera, self.skull, self.hull & ~self.hairy,
+            whole_head=self.settings.whole_head, guessed=self.settings.whole_neck, worn=self.worn,
+        )  # fmt: skip
+        self.occupied, self.backing = found.occupied, found.backing
+        self.proxy, self.neckline = found.proxy, found.neckline
 
     def _weights(self, coefficients: torch.Tensor) -> torch.Tensor:
         """(B, tables) what blends the tables, from (B, K)."""
@@ -286,6 +285,8 @@ class NerfBlendshapeTrainer:
             named["density_grid"] = self.density_grid.density
         if self.proxy is not None:
             named |= self.proxy.tensors()
+        if self.neckline is not None:
+            named["neckline"] = self.neckline.shown
         grids = {"occupied": self.occupied, "backing": self.backing}
         return named | grids | {"sight": self.sight.weight, "light": self.sight.light}
 
@@ -311,6 +312,7 @@ class NerfBlendshapeTrainer:
         self.proxy = Proxy.from_tensors(
             {name: tensor.to(self.device) for name, tensor in state.items() if name.startswith("proxy.")}
         )
+        self.neckline = Neckline(state["neckline"].to(self.device)) if "neckline" in state else None
         self.sight.weight.copy_(state["sight"])
         self.sight.light.copy_(state["light"])
         if self.density_grid is not None:
@@ -327,7 +329,7 @@ class NerfBlendshapeTrainer:
             conditioning=self.conditioning, cube=self.cube, occupied=self.occupied, samples=self.settings.samples,
             warp=self.warp if self.warp.moves else None, spacing_m=self.settings.spacing_mm / 1000,
             settings=self.about["settings"], backing=self.backing if bool(self.backing.any()) else None,
-            views=self.views, proxy=self.proxy,
+            views=self.views, proxy=self.proxy, neckline=self.neckline,
         )  # fmt: skip
 
 
