@@ -17,6 +17,7 @@ from headavatar.methods.neural_head_avatar.views import Views
 from headavatar.ops import vertex_normals
 from headavatar.scene import WORLD_TO_CAMERA, Camera
 
+NOWHERE = slice(0, 0)
 SIDE = 128
 CAMERA = Camera(np.array([[260.0, 0, 48], [0, 260.0, 48], [0, 0, 1]]), 96, 96, WORLD_TO_CAMERA)
 
@@ -46,11 +47,56 @@ def normals(layout: Layout) -> torch.Tensor:
     return vertex_normals(turned(0), layout.faces)[0] @ torch.from_numpy(WORLD_TO_CAMERA[:3, :3]).float().T
 
 
+def taken_in(views: Views, layout: Layout, degrees: float, hides: slice = NOWHERE, thin: slice = NOWHERE) -> None:
+    """A frame of a turned head, with rows that clothes hide and rows that the background shows through."""
+    seen = layout.see(turned(degrees), project(turned(degrees), CAMERA), CAMERA)
+    counted, matte = torch.ones(seen.fragments.mask.shape), seen.fragments.mask.float()
+    counted[:, hides], matte[:, thin] = 0, 0.6
+    views.add(seen, matte, counted)
+
+
+def alone(layout: Layout) -> torch.Tensor:
+    """Of a head that hides the background wherever it is."""
+    return torch.ones(len(layout.coordinates))
+
+
 def seen_from_the_front(layout: Layout) -> torch.Tensor:
     views = Views(len(layout.coordinates), "cpu")
     for degrees in (-5, 0, 5):
-        views.add(layout.see(turned(degrees), project(turned(degrees), CAMERA), CAMERA))
+        taken_in(views, layout, degrees)
     return views.facing()
+
+
+def test_clothes_and_thin_hair_are_told_from_a_head_that_shows(layout: Layout) -> None:
+    views, half = Views(len(layout.coordinates), "cpu"), CAMERA.height // 2
+    for degrees in (-5, 0, 5):
+        taken_in(views, layout, degrees, hides=slice(half + 20, None), thin=slice(0, half - 20))
+    rows = project(turned(0), CAMERA)[0, :, 1]
+    front = seen_from_the_front(layout) > 0.3
+    low, high, middle = rows > half + 30, rows < half - 30, (rows - half).abs() < 10
+    assert views.facing()[front & low].max() == 0 and views.facing()[front & ~low & (rows < half + 10)].min() > 0
+    assert views.alone()[front & high].max() == 0 and views.alone()[front & middle & ~layout.inner].mean() > 0.9
+
+
+def test_white_paint_that_passes_for_thin_hair_is_not_spread(layout: Layout, rng: np.random.Generator) -> None:
+    facing, stack = seen_from_the_front(layout), Stack.fresh(1, SIDE)
+    color = torch.from_numpy(rng.uniform(0.1, 0.4, 3)).float()
+    base = stack.tables[0].view(SIDE, SIDE, 4)
+    base[..., :3] = color
+    texels = Texels(layout, SIDE)
+    rows, columns = (torch.from_numpy(index) for index in texels.nearest())
+    at = torch.zeros(SIDE, SIDE)
+    at[texels.where] = ops.interpolate(facing[:, None], layout.faces, texels.seen)[texels.where][:, 0]
+    base[at[rows, columns] < 0.4] = torch.tensor([1.0, 1.0, 1.0, 1.0])
+    back = facing == 0
+    solid = (facing > 0.8) & ~load().regions["ears"]  # where texels hold both sides of a fold
+    told_apart, not_told = (
+        cover_of(layout, stack, told(stack), normals(layout), facing, often).colors[back]
+        for often in (solid.float(), torch.ones_like(facing))
+    )
+    scalp = load().regions["scalp"][back]
+    off, before = (float((found - color).abs()[scalp].mean()) for found in (told_apart, not_told))
+    assert off < 0.1 and off < 0.3 * before
 
 
 def test_the_face_is_seen_face_on_the_temples_aside_and_the_back_not_at_all(layout: Layout) -> None:
@@ -74,7 +120,7 @@ def test_a_white_rim_and_the_gray_back_take_the_hairs_color_and_the_face_keeps_i
     at = torch.zeros(SIDE, SIDE)
     at[texels.where] = ops.interpolate(facing[:, None], layout.faces, texels.seen)[texels.where][:, 0]
     base[at[rows, columns] < 0.4] = torch.tensor([1.0, 1.0, 1.0, 0.2])  # thin hair over white
-    cover = cover_of(layout, stack, told(stack), normals(layout), facing)
+    cover = cover_of(layout, stack, told(stack), normals(layout), facing, alone(layout))
     picture = unwrapped(layout, stack, prepared(stack), normals(layout), SIDE, cover).astype(np.float64) / 255
     outer = ~layout.inner[layout.faces].any(1)
     where = torch.where(texels.where, outer[texels.seen.face_index.long()], False).numpy()
@@ -98,7 +144,7 @@ def test_a_coefficient_that_lights_the_room_lights_the_back_too(layout: Layout, 
     stack, brighter = Stack.fresh(3, SIDE), rng.uniform(0.05, 0.2)
     stack.tables[0].view(SIDE, SIDE, 4)[..., :3] = 0.3
     stack.tables[2].view(SIDE, SIDE, 4)[..., :3] = brighter
-    cover = cover_of(layout, stack, told(stack), normals(layout), seen_from_the_front(layout))
+    cover = cover_of(layout, stack, told(stack), normals(layout), seen_from_the_front(layout), alone(layout))
     back = cover.begins < 0.2
     for amount in (0.0, 0.5, 1.0):
         colors = cover.at(torch.tensor([1.0, 0.7, amount])).colors[back]
@@ -109,7 +155,7 @@ def test_what_training_saw_face_on_is_not_changed(layout: Layout, rng: np.random
     stack = Stack.fresh(1, SIDE)
     stack.tables[0] = torch.from_numpy(rng.uniform(0, 1, SIDE * SIDE * 4)).float()
     facing = torch.full((len(layout.coordinates),), 0.95)
-    cover = cover_of(layout, stack, told(stack), normals(layout), facing)
+    cover = cover_of(layout, stack, told(stack), normals(layout), facing, alone(layout))
     one, other = (
         unwrapped(layout, stack, prepared(stack), normals(layout), SIDE, over) for over in (cover, None)
     )  # fmt: skip
@@ -117,10 +163,10 @@ def test_what_training_saw_face_on_is_not_changed(layout: Layout, rng: np.random
 
 
 def test_views_go_on_where_they_were_left(layout: Layout) -> None:
-    seen = layout.see(turned(0), project(turned(0), CAMERA), CAMERA)
     views, again = (Views(len(layout.coordinates), "cpu") for _ in range(2))
-    views.add(seen)
+    taken_in(views, layout, 0, thin=slice(0, 90))
     again.load_state({name: value.clone() for name, value in views.state().items()})
     for each in (views, again):
-        each.add(layout.see(turned(20), project(turned(20), CAMERA), CAMERA))
+        taken_in(each, layout, 20)
     assert torch.equal(views.facing(), again.facing()) and float(views.facing().max()) > 0.9
+    assert torch.equal(views.alone(), again.alone()) and 0 < float(views.alone().mean()) < 1

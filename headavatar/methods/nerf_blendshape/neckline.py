@@ -27,7 +27,7 @@ AROUND = 2
 """Voxels this near to occupied ones are asked about: a picture's surface lies between voxels."""
 SMOOTH = 1.5
 """Standard deviation of the smoothing, voxels."""
-SHOWN = (0.03, 0.12)
+SHOWN = (0.01, 0.08)
 """Of the frames whose light comes to a place, the share that show it rather than clothes: from which on it is there at
 all, and fully. With more, holdout frames whose collars hang low lose more than they need to."""
 FULL = 255

@@ -60,7 +60,8 @@ class NeuralHeadAvatar:
         teller: what the texture is told of a frame.
         expression_range: (E,) lowest and highest value of every expression in training.
         settings: those of the fit.
-        facing: (V,) how face on training saw each vertex, of `Views`; None of avatars that do not know.
+        facing, alone: (V,) how face on training saw each vertex, and how often without a background, of `Views`; None
+            of avatars that do not know.
     """
 
     method = METHOD
@@ -68,10 +69,11 @@ class NeuralHeadAvatar:
     def __init__(
         self, *, name: str, base: HeadModel, geometry: Geometry, texture: Texture | Stack, teller: Teller,
         expression_range: tuple[Array, Array], settings: dict[str, Any], facing: Tensor | None = None,
+        alone: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.name, self.base, self.settings = name, base, settings
         self.geometry, self.look, self.teller = geometry, texture, teller
-        self.expression_range, self.facing = expression_range, facing
+        self.expression_range, self.facing, self.alone = expression_range, facing, alone
         self.layout = Layout(geometry.head, geometry.rest)
 
     @property
@@ -126,7 +128,8 @@ class NeuralHeadAvatar:
         if self.facing is None:
             return None
         params = self._usual()
-        return cover_of(self.layout, self.look, self._told(params), self._normals(params), self.facing)
+        alone = torch.ones_like(self.facing) if self.alone is None else self.alone
+        return cover_of(self.layout, self.look, self._told(params), self._normals(params), self.facing, alone)
 
     def covered(self, told: Tensor) -> Cover | None:
         """The cover of one frame of which the texture is told these (1, K)."""
@@ -181,6 +184,8 @@ class NeuralHeadAvatar:
         }  # fmt: skip
         if self.facing is not None:
             tensors["facing"] = self.facing
+        if self.alone is not None:
+            tensors["alone"] = self.alone
         kept = {
             name: tensor.detach().cpu().to(torch.float16 if name in HALVED else torch.float32).contiguous()
             for name, tensor in tensors.items()
@@ -235,6 +240,7 @@ class NeuralHeadAvatar:
             return cls(
                 name=about["name"], base=base, geometry=geometry, texture=texture, teller=teller,
                 expression_range=(low, high), settings=about["settings"], facing=tensors.get("facing"),
+                alone=tensors.get("alone"),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
             raise WorkspaceError(

@@ -26,7 +26,9 @@ KNOWN = (0.2, 0.4)
 """How face on training must have seen a vertex for its color to be believed a little, and fully."""
 SOLID = (0.85, 0.97)
 """The same of opacity."""
-MORE = 0.1
+ALONE = (0.5, 0.9)
+"""The same of the share of frames in which it was seen without a background."""
+MORE = 0.05
 """How much more face on than in training a vertex is seen before its color gives way."""
 NEVER = 9.0
 FAITH = 10.0
@@ -74,7 +76,9 @@ class Cover:
 
 
 @torch.no_grad()
-def cover_of(layout: Layout, look: Texture | Stack, told: Tensor, normals: Tensor, facing: Tensor) -> Cover:
+def cover_of(
+    layout: Layout, look: Texture | Stack, told: Tensor, normals: Tensor, facing: Tensor, alone: Tensor
+) -> Cover:  # fmt: skip
     """The cover of a fitted head.
 
     Args:
@@ -82,15 +86,15 @@ def cover_of(layout: Layout, look: Texture | Stack, told: Tensor, normals: Tenso
         look: what gives colors.
         told: (1, K) what it is told of a usual frame.
         normals: (V, 3) unit, camera space, of that frame.
-        facing: (V,) of `Views`.
+        facing, alone: (V,) of `Views`.
     """
     colors = _at_vertices(layout, look, look.prepare(told), normals)
-    known = _rise(facing, KNOWN) * _rise(colors[:, 3], SOLID)
+    known = _rise(facing, KNOWN) * _rise(colors[:, 3], SOLID) * _rise(alone, ALONE)
     regions = [region.cpu().numpy() for region in layout.behind]
     spread = _spread(
         colors[:, :3].double().cpu().numpy(), known.double().cpu().numpy(), _edges(layout), regions
     )  # fmt: skip
-    begins = facing + MORE + known
+    begins = facing + MORE * (1 + _rise(alone, ALONE)) + known
     begins[layout.inner & (facing > 0)] = NEVER
     region = torch.zeros(len(known), dtype=torch.long, device=known.device)
     for number, mask in enumerate(layout.behind, 1):
@@ -167,7 +171,16 @@ def _spread(colors: Array, trust: Array, edges: sparse.csr_matrix, regions: list
         known = (region * trust).sum()
         if known > 0:
             share = KIND * region * (1 - trust)
-            wanted += np.outer(share, (trust * region) @ colors / known)
+            wanted += np.outer(share, _median(colors, trust * region))
             holds = holds + share
     system = sparse.diags(np.asarray(tug.sum(1))[:, 0] + holds) - tug
     return np.asarray(splu(system.tocsc()).solve(wanted))
+
+
+def _median(colors: Array, weights: Array) -> Array:
+    """(3,) the weighted median of each channel of (N, 3) colors."""
+    order = np.argsort(colors, axis=0)
+    total = np.cumsum(weights[order], axis=0)
+    middle = (total < total[-1] / 2).sum(0)
+    found: Array = np.take_along_axis(colors, np.take_along_axis(order, middle[None], 0), 0)[0]
+    return found

@@ -128,7 +128,7 @@ class NeuralHeadAvatarTrainer:
         loss, error = torch.zeros((), device=self.device), torch.zeros(())
         told, prepared = self.teller.noisy(self.told[frames], self.settings.condition_noise, generator), None
         if stage.shades:
-            self.views.add(seen)
+            self.views.add(seen, matte, counted)
             prepared = self.learner.prepare(told, stage.map_lr > 0)
             rgb, alpha = paint(self.layout, self.texture, seen, prepared, torch.ones(3, device=self.device))
             loss = loss + stage.color * energies.masked_l1(rgb, truth, counted)
@@ -245,7 +245,7 @@ class NeuralHeadAvatarTrainer:
         return NeuralHeadAvatar(
             name=self.about["name"], base=self.about["head"], geometry=self.geometry, texture=self.texture,
             teller=self.teller, expression_range=self.about["expression_range"], settings=self.about["settings"],
-            facing=self.views.facing(),
+            facing=self.views.facing(), alone=self.views.alone(),
         )  # fmt: skip
 
 
