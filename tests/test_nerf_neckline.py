@@ -152,7 +152,7 @@ def column(hidden_below: Array) -> tuple[torch.Tensor, Iterator[tuple[Sightings,
 def test_what_few_frames_show_fades_smoothly(rng: np.random.Generator) -> None:
     usual = rng.uniform(-0.06, -0.03)
     occupied, looks, cube = column(np.full(LOOKS, usual))
-    found = Neckline.of(occupied, looks, 0.02)
+    found = Neckline.of(occupied, cube, looks, 0.02)
     assert found is not None
     heights = np.linspace(-0.14, 0.14, 400)
     front = np.stack([np.zeros(400), heights, np.full(400, 0.06)], 1)
@@ -166,8 +166,8 @@ def test_what_few_frames_show_fades_smoothly(rng: np.random.Generator) -> None:
 
 
 def test_without_clothes_nothing_is_cut() -> None:
-    occupied, looks, _ = column(np.full(3, -1.0))
-    assert Neckline.of(occupied, looks, 0.02) is None
+    occupied, looks, cube = column(np.full(3, -1.0))
+    assert Neckline.of(occupied, cube, looks, 0.02) is None
 
 
 def test_rays_show_as_much_of_a_place_as_is_shown_there(generator: torch.Generator) -> None:
@@ -189,7 +189,7 @@ def test_rays_show_as_much_of_a_place_as_is_shown_there(generator: torch.Generat
 
 def test_light_that_comes_nowhere_says_nothing(rng: np.random.Generator) -> None:
     occupied, looks, cube = column(rng.uniform(-0.06, -0.03, LOOKS))
-    found = Neckline.of(occupied, looks, 0.02)
+    found = Neckline.of(occupied, cube, looks, 0.02)
     assert found is not None
     inner = np.stack([np.zeros(50), np.linspace(0.0, 0.02, 50), np.zeros(50)], 1)
     assert (found.share(torch.from_numpy(cube.to_unit(inner)).float()) > 0.99).all()

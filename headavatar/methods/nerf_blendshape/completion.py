@@ -57,7 +57,7 @@ def completed(
     if worn is None or guessed:
         return Completion(occupied, backing, proxy, None)
     looks = _looks(avatar, pixels, params, camera, worn)
-    return Completion(occupied, backing, proxy, Neckline.of(occupied, looks, skull.chin_y))
+    return Completion(occupied, backing, proxy, Neckline.of(occupied, avatar.cube, looks, skull.chin_y))
 
 
 def _looks(

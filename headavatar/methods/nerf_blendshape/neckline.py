@@ -18,6 +18,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from ... import ops
 from ...scene import Array
 from .occupancy import REACHED, dilate, voxel_centers
+from .rays import Cube
 from .sightings import Sightings
 from .unseen import BEHIND_M
 
@@ -45,22 +46,23 @@ class Neckline:
     shown: torch.Tensor
 
     @staticmethod
-    def of(occupied: torch.Tensor, looks: Iterable[tuple[Sightings, Array]], chin_y: float) -> Neckline | None:
+    def of(
+        occupied: torch.Tensor, cube: Cube, looks: Iterable[tuple[Sightings, Array]], chin_y: float
+    ) -> Neckline | None:  # fmt: skip
         """The neckline of a fitted head that stands upright in its cube; None where clothes hide nothing of it.
 
         Args:
             occupied: (G, G, G) bool.
+            cube: the modelled cube.
             looks: the head's pictures of some frames of training, and (n, H, W) bool where clothes hide it in them.
             chin_y: height in head space, metres, above which all is shown.
         """
         grid = occupied.shape[0]
-        index, shows, hides = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
+        low = cube.to_head(voxel_centers(grid))[:, 1] < chin_y
+        index = np.flatnonzero(dilate(occupied, AROUND).cpu().numpy().reshape(-1) & low)
+        places = voxel_centers(grid)[index]
+        shows, hides = np.zeros(len(index)), np.zeros(len(index))
         for seen, clothes in looks:
-            if not len(index):
-                low = seen.cube.to_head(voxel_centers(grid))[:, 1] < chin_y
-                index = np.flatnonzero(dilate(occupied, AROUND).cpu().numpy().reshape(-1) & low)
-                shows, hides = np.zeros(len(index)), np.zeros(len(index))
-            places = voxel_centers(grid)[index]
             shows += _reached(seen, places)
             hides += _reached(seen.where(clothes), places)
         if not hides.any():
@@ -73,7 +75,7 @@ class Neckline:
         # Light that comes nowhere near says nothing of a place: the back of a neck ends as its sides do.
         nearest = distance_transform_edt(known.sum(0) == 0, return_distances=False, return_indices=True)
         known = known[(slice(None), *nearest)]
-        known[0, :, top:], known[1, :, top:] = shows.max(), 0
+        known[0, :, top:], known[1, :, top:] = max(shows.max(), 1), 0
         shows, hides = (gaussian_filter(part, SMOOTH, mode="nearest") for part in known)
         begin, full = SHOWN
         share = np.clip((shows / np.maximum(shows + hides, 1e-9) - begin) / (full - begin), 0, 1)
