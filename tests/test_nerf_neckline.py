@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from small_fit import clip_of, rendered, trainer_of
 
 from headavatar import ops
+from headavatar.errors import WorkspaceError
 from headavatar.methods.nerf_blendshape.avatar import NerfBlendshapeAvatar
 from headavatar.methods.nerf_blendshape.neckline import Neckline
 from headavatar.methods.nerf_blendshape.occupancy import voxel_centers
@@ -92,6 +94,16 @@ def test_it_is_kept_on_disk_and_by_a_fit_that_is_resumed(
     assert avatar.neckline is not None
     for found in (NerfBlendshapeAvatar.load(tmp_path).neckline, fresh.neckline):
         assert found is not None and torch.equal(found.shown, avatar.neckline.shown)
+
+
+def test_one_of_another_grid_is_refused(avatar: NerfBlendshapeAvatar, tmp_path: Path) -> None:
+    avatar.save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    tensors["neckline"] = tensors["neckline"][:-1].contiguous()
+    safetensors.torch.save_file(tensors, file)
+    with pytest.raises(WorkspaceError, match="cannot be read"):
+        NerfBlendshapeAvatar.load(tmp_path)
 
 
 def test_poses_are_refined_by_the_colors_that_pictures_show(

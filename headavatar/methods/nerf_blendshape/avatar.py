@@ -272,7 +272,6 @@ class NerfBlendshapeAvatar:
             tensors = safetensors.torch.load_file(str(folder / "model.safetensors"), device=device)
             occupied = tensors.pop("occupied").to(torch.bool)
             backing, proxy = tensors.pop("backing", None), Proxy.from_tensors(tensors)
-            neckline = tensors.pop("neckline", None)
             cube, law = about["cube"], about.get("density", {})
             return cls(
                 name=about["name"], head_model=about["head_model"], identity=np.asarray(about["identity"], np.float32),
@@ -289,7 +288,7 @@ class NerfBlendshapeAvatar:
                 spacing_m=about.get("spacing_m", SPACING_M), settings=about["settings"],
                 warp=Warp.from_files(tensors, about["warp"]) if about.get("warp") else None,
                 backing=None if backing is None else backing.to(torch.bool),
-                proxy=proxy, neckline=None if neckline is None else Neckline(neckline),
+                proxy=proxy, neckline=Neckline.from_tensors(tensors, occupied),
                 views=TrainedViews.from_state(about["views"]) if about.get("views") else None,
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:

@@ -7,7 +7,7 @@ training's frames did, smoothly, and the neck ends as if the collar had cut it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,6 +81,21 @@ class Neckline:
         share = np.clip((shows / np.maximum(shows + hides, 1e-9) - begin) / (full - begin), 0, 1)
         smooth = share * share * (3 - 2 * share)
         return Neckline(torch.from_numpy((FULL * smooth + 0.5).astype(np.uint8)).to(occupied.device))
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, torch.Tensor], occupied: torch.Tensor) -> Neckline | None:
+        """That of an avatar's tensors, None where there is none.
+
+        Raises:
+            ValueError: it does not lie in the `occupied` voxels' grid.
+        """
+        shown = tensors.get("neckline")
+        if shown is None:
+            return None
+        grid = occupied.shape[0]
+        if shown.dtype != torch.uint8 or shown.ndim != 3 or shown.shape[::2] != (grid, grid) or shown.shape[1] > grid:
+            raise ValueError(f"a neckline of {tuple(shown.shape)} in a grid of {grid}")
+        return Neckline(shown)
 
     @cached_property
     def _volume(self) -> torch.Tensor:

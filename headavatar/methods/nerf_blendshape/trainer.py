@@ -309,10 +309,8 @@ class NerfBlendshapeTrainer:
             self.warp_optimizer.load_state_dict(part("warp_optimizer."))
             self.warp.table.copy_(state["warp.table"])
         self.occupied, self.backing = state["occupied"].to(self.device), state["backing"].to(self.device)
-        self.proxy = Proxy.from_tensors(
-            {name: tensor.to(self.device) for name, tensor in state.items() if name.startswith("proxy.")}
-        )
-        self.neckline = Neckline(state["neckline"].to(self.device)) if "neckline" in state else None
+        parts = {name: tensor.to(self.device) for name, tensor in state.items() if name.startswith(("proxy.", "neckline"))}
+        self.proxy, self.neckline = Proxy.from_tensors(parts), Neckline.from_tensors(parts, self.occupied)
         self.sight.weight.copy_(state["sight"])
         self.sight.light.copy_(state["light"])
         if self.density_grid is not None:

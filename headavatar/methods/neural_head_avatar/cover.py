@@ -29,12 +29,13 @@ SOLID = (0.85, 0.97)
 ALONE = (0.5, 0.9)
 """The same of the share of frames in which it was seen without a background."""
 MORE = 0.05
-"""How much more face on than in training a vertex is seen before its color gives way."""
+"""How much more face on than in training a vertex is seen before its color gives way; twice that where no background
+showed."""
 NEVER = 9.0
 FAITH = 10.0
 """How strongly a believed vertex holds its own color, over a neighbor's pull."""
 KIND = 0.02
-"""Pull to the mean color of what is believed of the same region behind: hair for the scalp, skin for the neck."""
+"""Pull to the usual color of what is believed of the same region behind: hair for the scalp, skin for the neck."""
 LEAST = 1e-6
 """Pull to the mean color, which surfaces without a believed vertex take."""
 
