@@ -309,7 +309,8 @@ class NerfBlendshapeTrainer:
             self.warp_optimizer.load_state_dict(part("warp_optimizer."))
             self.warp.table.copy_(state["warp.table"])
         self.occupied, self.backing = state["occupied"].to(self.device), state["backing"].to(self.device)
-        parts = {name: tensor.to(self.device) for name, tensor in state.items() if name.startswith(("proxy.", "neckline"))}
+        added = ("proxy.", "neckline")
+        parts = {name: tensor.to(self.device) for name, tensor in state.items() if name.startswith(added)}
         self.proxy, self.neckline = Proxy.from_tensors(parts), Neckline.from_tensors(parts, self.occupied)
         self.sight.weight.copy_(state["sight"])
         self.sight.light.copy_(state["light"])
