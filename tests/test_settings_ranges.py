@@ -1,4 +1,4 @@
-"""Numbers of settings: what makes no sense is refused before anything runs, with what would be allowed."""
+"""Numbers and texts of settings: what makes no sense is refused before anything runs, with what would be allowed."""
 
 from __future__ import annotations
 
@@ -52,6 +52,27 @@ def test_every_preset_lies_within_the_ranges() -> None:
         for preset in {*spec.presets, *(extension.presets if extension else {})}:
             low, high = field.metadata["within"]
             assert low <= getattr_flat(resolve(spec, preset, 0, method).settings, name) <= high, (spec.name, preset)
+
+
+FRAMES, FACE = ("render", "frames"), ("render", "expression")
+TEXTS = [
+    (FRAMES, "0:100", True), (FRAMES, ":-3", True), (FRAMES, "5:", True), (FRAMES, "7", False), (FRAMES, "a:b", False),
+    (FRAMES, "1:2:3", False), (("reenact", "frames"), "3-9", False), (("export", "frames"), "3,9", False),
+    (FACE, "jawOpen=0.6,mouthSmileLeft=.3", True), (FACE, "jawOpen = 1, mouthClose=2e-1,", True),
+    (FACE, "jawOpen=2x", False), (FACE, "jawOpen", False), (FACE, "jawOpen=", False), (FACE, "=1", False),
+    (("export", "expression"), "jawOpen=nan", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "text", "fine"), TEXTS)
+def test_a_text_that_is_written_wrongly_is_refused(setting: tuple[str, str], text: str, fine: bool) -> None:
+    stage, name = setting
+    if fine:
+        assert getattr(resolve(SPECS[stage], None, 0, {name: text}).settings, name) == text
+        return
+    with pytest.raises(UsageError, match=f"{name} cannot be") as caught:
+        resolve(SPECS[stage], None, 0, {name: text})
+    assert SPECS[stage].settings.__dataclass_fields__[name].metadata["grammar"].example in str(caught.value.fix)
 
 
 def getattr_flat(settings: Any, name: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headavatar.ranges import EXPRESSION, FRAMES
 from headavatar.workspace.stages import StageSpec, setting
 
 
@@ -27,7 +28,7 @@ class ExportSettings:
     )  # fmt: skip
     frames: str = setting(
         "", "Part of the clip, as A:B in usable frames; empty takes all. Where obj and ply are of an avatar that is a "
-        "mesh: a file for each of these frames, and empty is the head at rest.",
+        "mesh: a file for each of these frames, and empty is the head at rest.", grammar=FRAMES,
     )  # fmt: skip
     size: int = setting(0, "Side of an mp4's picture in pixels; 0 keeps the clip's.")
     background: str = setting("white", "Color behind an mp4's head.", choices=("white", "black", "gray", "green"))
@@ -36,7 +37,9 @@ class ExportSettings:
         "model's; auto is the avatar's where it is a mesh and for ply, else the head's.",
         choices=("auto", "avatar", "head"), added_later=True,
     )  # fmt: skip
-    expression: str = setting("", "Face of obj and ply, as in jawOpen=0.6,browInnerUp=1.", added_later=True)
+    expression: str = setting(
+        "", "Face of obj and ply, as in jawOpen=0.6,browInnerUp=1.", grammar=EXPRESSION, added_later=True,
+    )  # fmt: skip
     all_expressions: bool = setting(False, "A mesh for every expression too, in obj and ply.", added_later=True)
     voxel_mm: float = setting(2.0, "How fine an avatar's mesh is, millimetres.", added_later=True, within=(0.1, 100))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from headavatar.ranges import FRAMES
 from headavatar.workspace.stages import StageSpec, setting
 
 
@@ -28,7 +29,7 @@ class ReenactSettings:
     )  # fmt: skip
     movement: float = setting(1.0, "Factor on the head's change of place; 0 keeps the target's place.")
     smooth: float = setting(0.0, "Smooth the motion over time, standard deviation in frames; 0 leaves it.")
-    frames: str = setting("", "Part of the driver's clip, as A:B in usable frames; empty takes all.")
+    frames: str = setting("", "Part of the driver's clip, as A:B in usable frames; empty takes all.", grammar=FRAMES)
     size: int = setting(0, "Side of a rendered picture in pixels; 0 keeps the target clip's.")
     background: str = setting("white", "Color behind the head.", choices=("white", "black", "gray", "green"))
     side_by_side: bool = setting(True, "Show the driver's frames beside the avatar.")

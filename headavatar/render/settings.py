@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headavatar.ranges import EXPRESSION, FRAMES
 from headavatar.workspace.stages import StageSpec, setting
 
 
@@ -19,11 +20,15 @@ class RenderSettings:
         "expression in turn; still: one picture; views: from the cameras of a file; all: self, orbit and sweep.",
         choices=("self", "orbit", "swing", "sweep", "still", "views", "all"),
     )  # fmt: skip
-    frames: str = setting("", "Part of the clip for self, as A:B in usable frames, like 0:100; empty takes all.")
+    frames: str = setting(
+        "", "Part of the clip for self, as A:B in usable frames, like 0:100; empty takes all.", grammar=FRAMES,
+    )  # fmt: skip
     size: int = setting(0, "Side of a rendered picture in pixels; 0 keeps the clip's.")
     background: str = setting("white", "Color behind the head.", choices=("white", "black", "gray", "green"))
     orbit_deg: float = setting(15.0, "How far orbit and swing go to either side, degrees.", within=(0, 180))
-    expression: str = setting("", "Face of still, orbit, swing and views, as in jawOpen=0.6,browInnerUp=1.")
+    expression: str = setting(
+        "", "Face of still, orbit, swing and views, as in jawOpen=0.6,browInnerUp=1.", grammar=EXPRESSION,
+    )  # fmt: skip
     cameras: str = setting("", "Cameras to see it from: a JSON file, ours or transforms.json.", changes_result=False)
     look: str = setting(
         "field", "How still, orbit, swing and views are drawn: as fitted, or by the avatar's surface, a colored mesh, "

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from headavatar.errors import UsageError
+from headavatar.ranges import Grammar
 from headavatar.workspace.stages import Extension, StageSpec
 
 DEFAULT_PRESET = "balanced"
@@ -166,6 +167,7 @@ def _build(
             origin = (where or {}).get(name, "")
             chosen[name] = _coerce(name, value, types[name], metadata[name].get("choices", ()), origin)
             _check(name, chosen[name], metadata[name].get("within"), origin)
+            _check_text(name, chosen[name], metadata[name].get("grammar"), origin)
     return kind(**chosen)
 
 
@@ -204,6 +206,17 @@ def _check(name: str, value: Any, within: tuple[float, float] | None, where: str
     raise UsageError(
         f"{name} cannot be {value!r}{origin}.", why=f"It takes a number that is {allowed}.",
         fix=f"Give it as {name}=VALUE, or leave it out.",
+    )  # fmt: skip
+
+
+def _check_text(name: str, value: Any, grammar: Grammar | None, where: str) -> None:
+    """Refuse a text that is not written as the field's are."""
+    if grammar is None or grammar.allows(value):
+        return
+    origin = f" ({where})" if where else ""
+    raise UsageError(
+        f"{name} cannot be {value!r}{origin}.", why=f"It is written as in {grammar.example}.",
+        fix=f"For example {name}={grammar.example}.",
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dataclasses import field as dataclass_field
 from typing import Any
 
-from headavatar.ranges import NOT_NEGATIVE
+from headavatar.ranges import NOT_NEGATIVE, Grammar
 
 
 def setting(
@@ -20,6 +20,7 @@ def setting(
     *,
     choices: tuple[Any, ...] = (),
     within: tuple[float, float] = NOT_NEGATIVE,
+    grammar: Grammar | None = None,
     changes_result: bool = True,
     added_later: bool = False,
 ) -> Any:
@@ -30,6 +31,7 @@ def setting(
         help: one sentence, shown by --help and written beside the value in config.toml.
         choices: the values allowed, where they are few.
         within: least and largest value allowed, of a number.
+        grammar: how a text is written.
         changes_result: False keeps the field out of the fingerprint (number of threads, paths of inputs whose
             content is digested, …).
         added_later: True keeps the field out of the fingerprint while it has its default: results of versions that
@@ -41,6 +43,7 @@ def setting(
             "help": help,
             "choices": choices,
             "within": within,
+            "grammar": grammar,
             "changes_result": changes_result,
             "added_later": added_later,
         },  # fmt: skip
