@@ -37,3 +37,11 @@ def trainer_of(clip: Clip, seed: int = 0, **overrides: Any) -> NerfBlendshapeTra
     """A trainer with small settings."""
     settings = get("nerf-blendshape").resolve("balanced", {**SMALL, **overrides})
     return NerfBlendshapeTrainer(clip, settings, name="small", head=synthetic.head(), seed=seed)
+
+
+def trained(clip: Clip, seed: int = 0, **overrides: Any) -> NerfBlendshapeTrainer:
+    """That trainer after its last step."""
+    trainer = trainer_of(clip, seed, **overrides)
+    for index in range(trainer.total_steps):
+        trainer.step(index)
+    return trainer

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_fit import clip_of, rendered, trainer_of
+from small_fit import clip_of, rendered, trained, trainer_of
 from synthetic import head
 
 from headavatar.methods.nerf_blendshape.collar import Collar
@@ -58,10 +58,7 @@ def test_a_hidden_neck_gets_the_meshs_outline_and_the_skins_color(clips: tuple[C
 
 def test_a_fitted_neck_goes_on_below_the_collar_as_if_there_were_none(clips: tuple[Clip, Array, Array]) -> None:
     clip, images, mattes = clips
-    trainer = trainer_of(clip, steps=160, whole_neck=True)
-    for index in range(trainer.total_steps):
-        trainer.step(index)
-    avatar = trainer.avatar()
+    avatar = trained(clip, steps=160, whole_neck=True).avatar()
     overlap, colors = [], []
     for frame in clip.split.holdout[::2]:
         seen = avatar.render(clip.params[int(frame)], clip.camera)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_fit import clip_of, rendered, trainer_of
+from small_fit import clip_of, rendered, trained, trainer_of
 
 from headavatar.errors import UsageError, WorkspaceError
 from headavatar.evaluate.baselines import show_training_frame
@@ -27,10 +27,7 @@ def clip() -> Clip:
 
 @pytest.fixture(scope="module")
 def avatar(clip: Clip) -> NerfBlendshapeAvatar:
-    trainer = trainer_of(clip, steps=160)
-    for index in range(trainer.total_steps):
-        trainer.step(index)
-    return trainer.avatar()
+    return trained(clip, steps=160).avatar()
 
 
 def steps(trainer: object, first: int, last: int) -> None:

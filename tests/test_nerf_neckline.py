@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from small_fit import clip_of, rendered, trainer_of
+from small_fit import clip_of, rendered, trained, trainer_of
 
 from headavatar import ops
 from headavatar.errors import WorkspaceError
@@ -47,10 +47,7 @@ def clip() -> Clip:
 
 @pytest.fixture(scope="module")
 def trainer(clip: Clip) -> NerfBlendshapeTrainer:
-    trainer = trainer_of(clip, steps=100)
-    for index in range(trainer.total_steps):
-        trainer.step(index)
-    return trainer
+    return trained(clip, steps=100)
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +128,7 @@ def test_meshes_end_there_too(clip: Clip, avatar: NerfBlendshapeAvatar, tmp_path
 
 def test_a_torso_and_a_made_up_neck_have_none(clip: Clip) -> None:
     for other, choice in ((replace(clip, covered=None), {}), (clip, {"whole_neck": True})):
-        trainer = trainer_of(other, steps=10, **choice)
-        for index in range(trainer.total_steps):
-            trainer.step(index)
-        assert trainer.avatar().neckline is None
+        assert trained(other, steps=10, **choice).avatar().neckline is None
 
 
 def column(hidden_below: Array) -> tuple[torch.Tensor, Iterator[tuple[Sightings, Array]], Cube]:

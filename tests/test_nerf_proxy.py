@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from scipy.spatial import ConvexHull, cKDTree
-from small_fit import clip_of, rendered, trainer_of
+from small_fit import clip_of, rendered, trained, trainer_of
 
 from headavatar import ops
 from headavatar.errors import WorkspaceError
@@ -95,10 +95,7 @@ def clip() -> Clip:
 
 @pytest.fixture(scope="module")
 def trainer(clip: Clip) -> NerfBlendshapeTrainer:
-    trainer = trainer_of(clip, steps=100)
-    for index in range(trainer.total_steps):
-        trainer.step(index)
-    return trainer
+    return trained(clip, steps=100)
 
 
 @pytest.fixture(scope="module")

@@ -78,16 +78,23 @@ def test_clothes_and_thin_hair_are_told_from_a_head_that_shows(layout: Layout) -
     assert views.alone()[front & high].max() == 0 and views.alone()[front & middle & ~layout.inner].mean() > 0.9
 
 
-def test_white_paint_that_passes_for_thin_hair_is_not_spread(layout: Layout, rng: np.random.Generator) -> None:
-    facing, stack = seen_from_the_front(layout), Stack.fresh(1, SIDE)
-    color = torch.from_numpy(rng.uniform(0.1, 0.4, 3)).float()
+def with_white_rim(
+    stack: Stack, layout: Layout, texels: Texels, facing: torch.Tensor, color: torch.Tensor, opacity: float
+) -> None:
+    """Give a stack one color, and white of some opacity where training saw no vertex face on."""
     base = stack.tables[0].view(SIDE, SIDE, 4)
     base[..., :3] = color
-    texels = Texels(layout, SIDE)
     rows, columns = (torch.from_numpy(index) for index in texels.nearest())
     at = torch.zeros(SIDE, SIDE)
     at[texels.where] = ops.interpolate(facing[:, None], layout.faces, texels.seen)[texels.where][:, 0]
-    base[at[rows, columns] < 0.4] = torch.tensor([1.0, 1.0, 1.0, 1.0])
+    base[at[rows, columns] < 0.4] = torch.tensor([1.0, 1.0, 1.0, opacity])
+
+
+def test_white_paint_that_passes_for_thin_hair_is_not_spread(layout: Layout, rng: np.random.Generator) -> None:
+    facing, stack = seen_from_the_front(layout), Stack.fresh(1, SIDE)
+    color = torch.from_numpy(rng.uniform(0.1, 0.4, 3)).float()
+    texels = Texels(layout, SIDE)
+    with_white_rim(stack, layout, texels, facing, color, opacity=1.0)
     back = facing == 0
     solid = (facing > 0.8) & ~load().regions["ears"]  # where texels hold both sides of a fold
     told_apart, not_told = (
@@ -113,13 +120,8 @@ def test_a_white_rim_and_the_gray_back_take_the_hairs_color_and_the_face_keeps_i
 ) -> None:
     facing = seen_from_the_front(layout)
     stack, color = Stack.fresh(3, SIDE), torch.from_numpy(rng.uniform(0.1, 0.6, 3)).float()
-    base = stack.tables[0].view(SIDE, SIDE, 4)
-    base[..., :3] = color
     texels = Texels(layout, SIDE)
-    rows, columns = (torch.from_numpy(index) for index in texels.nearest())
-    at = torch.zeros(SIDE, SIDE)
-    at[texels.where] = ops.interpolate(facing[:, None], layout.faces, texels.seen)[texels.where][:, 0]
-    base[at[rows, columns] < 0.4] = torch.tensor([1.0, 1.0, 1.0, 0.2])  # thin hair over white
+    with_white_rim(stack, layout, texels, facing, color, opacity=0.2)  # thin hair over white
     cover = cover_of(layout, stack, told(stack), normals(layout), facing, alone(layout))
     picture = unwrapped(layout, stack, prepared(stack), normals(layout), SIDE, cover).astype(np.float64) / 255
     outer = ~layout.inner[layout.faces].any(1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import trimesh
 from scipy.spatial import cKDTree
-from small_fit import clip_of, rendered, trainer_of
+from small_fit import clip_of, rendered, trained
 
 from headavatar.methods.base import HasSurface
 from headavatar.methods.nerf_blendshape import geometry
@@ -103,10 +103,7 @@ def clip() -> Clip:
 
 @pytest.fixture(scope="module")
 def avatar(clip: Clip) -> NerfBlendshapeAvatar:
-    trainer = trainer_of(clip, steps=160)
-    for index in range(trainer.total_steps):
-        trainer.step(index)
-    return trainer.avatar()
+    return trained(clip, steps=160).avatar()
 
 
 def test_the_mesh_of_a_fitted_avatar_is_the_head(clip: Clip, avatar: NerfBlendshapeAvatar) -> None:
