@@ -15,6 +15,7 @@ from headavatar.evaluate.baselines import show_training_frame
 from headavatar.methods import Avatar, list_methods, load_avatar
 from headavatar.methods import get as get_method
 from headavatar.methods.nerf_blendshape.avatar import NerfBlendshapeAvatar
+from headavatar.methods.nerf_blendshape.losses import Phase
 from headavatar.metrics.psnr import psnr
 from headavatar.metrics.truth import on_white
 from headavatar.scene import ARKIT_NAMES, Camera, Clip
@@ -43,6 +44,15 @@ def test_beats_the_nearest_training_frame_on_frames_it_never_saw(clip: Clip, ava
         nearest.append(psnr(show_training_frame(clip, int(frame)), truth))
     assert np.mean(ours) > np.mean(nearest) + 1
     assert np.mean(ours) > 22
+
+
+def test_beside_a_patch_other_frames_keep_a_share_of_their_rays(clip: Clip) -> None:
+    trainer = trainer_of(clip, rays=2048, frames_per_step=4)
+    plain = trainer.step(0)["rays"]
+    trainer.phases = (Phase(1.0, 0.5, 48, ("head",), beside=0.25),)
+    assert (plain, trainer.step(1)["rays"]) == (2048, 48 * 48 + 3 * 128)
+    trainer.phases = (Phase(1.0, 0.5, 200, ("head",), beside=0.25),)  # wider than the picture, which has 64 by 64
+    assert trainer.step(2)["rays"] == 64 * 64 + 3 * 128
 
 
 def test_alpha_depth_and_normals_say_where_the_head_is(clip: Clip, avatar: NerfBlendshapeAvatar) -> None:

@@ -29,7 +29,8 @@ def test_the_preset_has_the_published_numbers() -> None:
     first, second, third = phases_of(paper)
     assert [round(phase.until * paper.steps) for phase in (first, second, third)] == [4000, 20000, 30000]
     assert (first.alpha, second.alpha, third.alpha) == (1, 0, 0)
-    assert (third.patch, third.regions, third.patch_color) == (32, ("mouth", "face"), 0.1)
+    assert (third.patch, third.regions, third.patch_color, third.beside) == (32, ("mouth", "face"), 0.1, 1)
+    assert third.perceptual == 0.05  # a tenth, and the mean with the pass of scattered pixels
     assert phase_at((first, second, third), 0.9999) is third
 
 

@@ -17,6 +17,7 @@ class Phase:
         regions: rectangles that hold the middle of the patch, one step after the other.
         patch_color: weight of the patch's |color - truth| beside that of scattered pixels, which is 1.
         perceptual: weight of the patch's LPIPS.
+        beside: share of their rays that frames without a patch keep.
     """
 
     until: float
@@ -25,10 +26,13 @@ class Phase:
     regions: tuple[str, ...] = ()
     patch_color: float = 1.0
     perceptual: float = 0.0
+    beside: float = 1.0
 
 
 def phases_of(settings: Any) -> tuple[Phase, ...]:
     """The stretches of a fit, in order; the last one ends at 1.
+
+    Ours compares large patches in few steps: deep features of a small one see mostly its own edge.
 
     Source: for "published", Gao et al. 2022, section 4.3, and the counts of the released training: of 30,000 steps
         4,000 with the mask, 16,000 of color, then a patch of 32 x 32 and as many scattered pixels, averaged.
@@ -41,8 +45,8 @@ def phases_of(settings: Any) -> tuple[Phase, ...]:
     if settings.perceptual_weight <= 0:
         return (Phase(1.0, settings.alpha_weight),)
     sharp = Phase(
-        1.0, settings.alpha_weight, settings.patch, ("mouth", "face", "eyes", "head"),
-        perceptual=settings.perceptual_weight,
+        1.0, settings.alpha_weight, settings.patch, ("mouth", "head", "eyes", "head"),
+        perceptual=settings.perceptual_weight, beside=0.5,
     )  # fmt: skip
     return Phase(settings.perceptual_from, settings.alpha_weight), sharp
 

@@ -55,10 +55,10 @@ class NerfBlendshapeSettings:
         0.5, "Share of rays composited over random colors instead of white.", within=A_SHARE
     )
     focus: bool = option(True, "Look more often at face, mouth and eyes than at the rest of the picture.")
-    perceptual_weight: float = option(0.1, "Weight of LPIPS on patches; 0 leaves it out.")
+    perceptual_weight: float = option(0.3, "Weight of LPIPS on patches; 0 leaves it out.")
     perceptual_network: str = option("alex", "Network of that LPIPS.", choices=("alex", "vgg"))
-    perceptual_from: float = option(0.5, "Share of the steps after which patches join.", within=A_SHARE)
-    patch: int = option(64, "Edge of a patch, pixels.", within=(16, inf))
+    perceptual_from: float = option(0.8, "Share of the steps after which patches join.", within=A_SHARE)
+    patch: int = option(128, "Edge of a patch, pixels.", within=(16, inf))
     mixing: int = option(
         24, "Tables that a learned matrix mixes into one for each expression; 0 learns each by itself.",
         added_later=True,
@@ -117,6 +117,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "spread_weight": 0.0,
         "background": "plate",
         "focus": False,
+        "perceptual_weight": 0.1,
         "perceptual_network": "vgg",
         "mixing": 0,
         "hold_views": False,
@@ -141,7 +142,7 @@ SPEC = MethodSpec(
     trainer="headavatar.methods.nerf_blendshape.trainer:NerfBlendshapeTrainer",
     avatar="headavatar.methods.nerf_blendshape.avatar:NerfBlendshapeAvatar",
     models=lambda settings: (f"lpips_{settings.perceptual_network}",) if settings.perceptual_weight > 0 else (),
-    version=7,
+    version=8,
     rates=("table_lr", "network_lr"),
     source="Gao et al., Reconstructing Personalized Semantic Facial NeRF Models From Monocular Video, 2022",
 )

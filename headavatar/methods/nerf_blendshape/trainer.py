@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ class NerfBlendshapeTrainer:
                 patch = len(pixels)
                 pixels = torch.cat([pixels, self._scattered(frame, max(0, count - patch), generator)])
             else:
-                pixels = self._scattered(frame, count, generator)
+                pixels = self._scattered(frame, ceil(count * phase.beside), generator)
             chosen.append(pixels)
         weights = self._weights(self.coefficients[frames])
         blended = ops.blend_tables(weights, self.field.tables).requires_grad_()
