@@ -18,6 +18,7 @@ from headavatar.track.pictures import Pictures
 from headavatar.track.shut_eyes import BLINK_S, blinks, lids_held, looking_on
 
 FRAMES, SIZE = 24, 256
+TRAIN = 18
 LOOKS = [k for k, name in enumerate(ARKIT_NAMES) if name.startswith("eyeLook")]
 BLINKS = [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]
 CLOSED = slice(10, 12)
@@ -25,7 +26,7 @@ CLOSED = slice(10, 12)
 
 @dataclass(frozen=True)
 class Seen:
-    """A clip whose heads are known, and whose gaze is believed to be straight ahead."""
+    """A clip whose heads are known, and whose gaze is believed to rest, at about the height that it really has."""
 
     person: Person
     motion: Motion
@@ -41,12 +42,14 @@ def seen() -> Seen:
     params = motion(FRAMES, rng)
     params.expression[:, LOOKS + BLINKS] = 0
     params.expression[CLOSED, BLINKS[0]] = params.expression[CLOSED, BLINKS[1]] = 1
-    rests = np.stack([rng.uniform(-0.4, 0.4, 4), rng.uniform(-0.15, 0.25, 4)], 1)
+    sideways = rng.permutation([1, -1, 1, -1]) * rng.uniform(0.2, 0.4, 4)
+    rests = np.stack([sideways, rng.uniform(-0.15, 0.25, 4)], 1)
     true = torch.from_numpy(np.repeat(rests, FRAMES // 4, 0)).float()
     params.expression[:] = with_gaze(head(), torch.from_numpy(params.expression), true).numpy()
     clip = make(FRAMES, SIZE, seed, params=params)
     expression = torch.from_numpy(params.expression).clone()
-    expression[:, LOOKS] = 0
+    rest = torch.stack([torch.zeros(FRAMES), true[:TRAIN, 1].median().expand(FRAMES)], 1)
+    expression = with_gaze(head(), expression, rest)
     focal = float(clip.camera.K[0, 0])
     person = Person(torch.from_numpy(params.identity), torch.zeros(478, 3), focal)
     turned = axis_angle_to_matrix(torch.from_numpy(params.rotation))
@@ -58,7 +61,7 @@ def seen() -> Seen:
 
 
 def test_the_eyes_turn_to_where_the_irises_are(seen: Seen) -> None:
-    train = torch.arange(FRAMES) < 18
+    train = torch.arange(FRAMES) < TRAIN
     found = refine_gaze(head(), seen.person, seen.motion, seen.pictures, train, seen.pictures.focal)
     difference = torch.rad2deg(gaze_of(head(), found.expression) - seen.true)
     before = torch.rad2deg(gaze_of(head(), seen.motion.expression) - seen.true)
@@ -66,7 +69,7 @@ def test_the_eyes_turn_to_where_the_irises_are(seen: Seen) -> None:
     before, difference = before[is_open], difference[is_open]
     print("degrees before and after", before.norm(dim=1).mean(), difference.norm(dim=1).mean())
     assert difference[:, 0].abs().mean() < 5
-    assert difference.norm(dim=1).mean() < 0.7 * before.norm(dim=1).mean()
+    assert difference.norm(dim=1).mean() < 0.5 * before.norm(dim=1).mean()
     others = [k for k in range(len(ARKIT_NAMES)) if k not in LOOKS]
     assert torch.equal(found.expression[:, others], seen.motion.expression[:, others])
     assert torch.equal(found.rotation, seen.motion.rotation) and torch.equal(found.translation, seen.motion.translation)
@@ -115,16 +118,28 @@ def test_blinks_are_short(rng: np.random.Generator) -> None:
     shut[40 : 40 + int(rng.integers(1, 8))] = True  # at most .45 s
     shut[90:130] = True  # at least .8 s: looking down, or asleep
     shut[196:] = True
-    found = blinks(shut, times)
+    wide = np.where(shut, rng.uniform(0, 0.45, 200), rng.uniform(0.8, 1, 200))
+    found = blinks(shut, wide, times)
     assert (found == shut)[:90].all() and (found == shut)[130:].all() and not found[90:130].any()
-    assert not blinks(np.ones(5, bool), times[:5]).any() and times[130] - times[89] > BLINK_S
+    assert not blinks(np.ones(5, bool), wide[:5], times[:5]).any() and times[130] - times[89] > BLINK_S
 
 
-def opening(expression: torch.Tensor) -> torch.Tensor:
+def lids_apart(expression: torch.Tensor) -> torch.Tensor:
     """(T,) mean distance of upper and lower lids, metres."""
     points = head().landmark_model().points(torch.zeros(head().identity_size), expression)
     upper, lower = torch.tensor(LID_PAIRS).T
     return (points[:, upper] - points[:, lower]).norm(dim=-1).mean(1)
+
+
+def test_eyes_that_look_down_for_a_moment_do_not_blink(rng: np.random.Generator) -> None:
+    """Their lids hide the irises, and stay wider than those of a blink come somewhere."""
+    times, shut = np.arange(60) / 30, np.zeros(60, bool)
+    shut[10:20] = shut[40:50] = True
+    wide = rng.uniform(0.8, 1, 60)
+    wide[10:20] = rng.uniform(0.55, 0.7, 10)
+    wide[40:50] = rng.uniform(0.55, 0.7, 10)
+    wide[int(rng.integers(40, 50))] = 0.3
+    assert np.array_equal(np.flatnonzero(blinks(shut, wide, times)), np.arange(40, 50))
 
 
 def test_eyes_go_on_looking_through_a_blink_and_lids_stay_down(rng: np.random.Generator) -> None:
@@ -142,7 +157,7 @@ def test_eyes_go_on_looking_through_a_blink_and_lids_stay_down(rng: np.random.Ge
     before = with_gaze(model, half, torch.from_numpy(sunk).float())
     after = with_gaze(model, half, torch.from_numpy(angles).float())
     held = lids_held(model, before, after, blinking)
-    hung, up, stayed = (opening(e)[6] for e in (before, after, held))
+    hung, up, stayed = (lids_apart(e)[6] for e in (before, after, held))
     assert abs(stayed - hung) < 0.25 * abs(up - hung)
     assert (held[5:8, BLINKS] > 0.5).all() and torch.equal(held[~torch.from_numpy(blinking)], after[~blinking])
     others = [k for k in range(len(ARKIT_NAMES)) if k not in BLINKS]

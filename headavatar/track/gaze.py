@@ -24,7 +24,7 @@ from headavatar.head.model import GAZE_LIMITS_RAD, JOINTS
 from headavatar.scene import Array
 from headavatar.track.landmark_fit import Motion, Person, project
 from headavatar.track.pictures import Pictures, chunks, images_of, sample
-from headavatar.track.shut_eyes import blinks, lids_held, looking_on
+from headavatar.track.shut_eyes import blinks, lids_held, looking_on, opening
 
 SIDES = ("Left", "Right")
 OPENINGS = (
@@ -60,7 +60,6 @@ _NARROW = 0.45
 """Share of what is usually open below which an eye shows lashes rather than itself."""
 _HIDDEN = 3.0
 """Cost of a pupil behind a lid in eyes that are open."""
-_SHARED_LEVEL = 0.4
 _CLEAR = np.radians(6)
 """Standard deviation up to which a frame's gaze is clear."""
 _SHUT = 1.001 / _BELIEVED[1] ** 2
@@ -106,7 +105,7 @@ def refine_gaze(
         angles, information = find(eyes, known, train)
         angles = leveled(angles, information, known.numpy(), train.numpy())
         times_s = pictures.times_s.numpy()
-        blinking = blinks(information[:, 1] <= _SHUT, times_s)
+        blinking = blinks(information[:, 1] <= _SHUT, opening(head, motion.expression), times_s)
         angles = steadied(*looking_on(angles, information, blinking, times_s), times_s)
         turned = with_gaze(head, motion.expression, torch.from_numpy(angles).float())
         return replace(motion, expression=lids_held(head, motion.expression, turned, blinking))
@@ -316,11 +315,11 @@ def _learn(eyes: Eyes, frames: Tensor, angles: Tensor, profile: Tensor) -> Tenso
 
 
 def leveled(angles: Array, information: Array, known: Array, train: Array) -> Array:
-    """Share the level of the gaze with what was known.
+    """Bring the gaze to the level of what was known.
 
     What eyes do up and down is plain to see, how far up they look at all is not: it goes with the height of the
-    eyeballs' centers, whose error is a level's, and as large as that of the networks that told before. To the sides
-    the errors of the two eyes cancel.
+    eyeballs' centers, and a millimetre is three degrees. Networks know better: on five made-up heads the irises' level
+    was off by 4 to 10 degrees, the networks' by 0.4 to 1.0 and once by 7. To the sides the errors of the eyes cancel.
 
     Args:
         angles, information: (T, 2) as `find` gives them.
@@ -331,8 +330,8 @@ def leveled(angles: Array, information: Array, known: Array, train: Array) -> Ar
     if not clear.any():
         return angles
     higher = np.median((known - angles)[clear, 1])
-    shut = information[:, 1] <= _SHUT
-    return angles + np.stack([np.zeros(len(angles)), np.where(shut, _SHARED_LEVEL - 1, _SHARED_LEVEL) * higher], 1)
+    shut = information[:, 1] <= _SHUT  # these were told by the networks alone
+    return angles + np.stack([np.zeros(len(angles)), np.where(shut, 0.0, higher)], 1)
 
 
 def steadied(angles: Array, information: Array, times_s: Array) -> Array:

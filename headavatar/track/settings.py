@@ -265,7 +265,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=7,
+    version=8,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),

@@ -2,7 +2,7 @@
 
 A lid that falls in a blink and one that follows the eyeball down move skin almost alike (the embedded head's have a
 cosine of .94), and the network's irises sink with the lids. So a blink is half taken for a look down. How long it lasts
-tells them apart.
+and how far the lids come tell them apart.
 """
 
 from __future__ import annotations
@@ -17,26 +17,38 @@ from headavatar.track.landmark_model import LID_PAIRS
 
 BLINK_S = 0.7
 """Time between open eyes up to which what lies between is a blink."""
+CLOSED = 0.5
+"""Share of what is usually open to which lids come in a blink; eyes that look down stay wider."""
 
 _UNSEEN = 1 / np.radians(40) ** 2
 """What is known of a gaze that only its neighbors tell."""
 
 
-def blinks(shut: Array, times_s: Array) -> Array:
+def opening(head: HeadModel, expression: Tensor) -> Array:
+    """(T,) mean distance of upper and lower lids under (T, E) expressions, metres, in the mean head."""
+    points = head.landmark_model().points(torch.zeros(head.identity_size), expression)
+    upper, lower = torch.tensor(LID_PAIRS).T
+    return np.asarray((points[:, upper] - points[:, lower]).norm(dim=-1).mean(1))
+
+
+def blinks(shut: Array, opened: Array, times_s: Array) -> Array:
     """(T,) bool, frames of short spells of shut eyes, between open ones or at an end of the clip.
 
     Args:
         shut: (T,) bool, frames in which neither eye shows.
+        opened: (T,) how wide they are, in any unit.
         times_s: (T,) increasing.
     """
     found = np.zeros(len(shut), bool)
     if shut.all():
         return found
+    closed = opened < CLOSED * np.quantile(opened, 0.75)
     seen = np.flatnonzero(~shut)
     ends = np.concatenate([[-1], seen, [len(shut)]])
     for first, last in zip(ends[:-1], ends[1:], strict=True):
         length = times_s[min(last, len(shut) - 1)] - times_s[max(first, 0)]
-        found[first + 1 : last] = length <= BLINK_S
+        spell = slice(first + 1, last)
+        found[spell] = length <= BLINK_S and closed[spell].any()
     return found
 
 
@@ -75,7 +87,5 @@ def _blink_per_look(head: HeadModel, looks: list[int], blink: int) -> Tensor:
     """(2,) how much of a blink narrows the eye like each whole look does; negative for one that opens it."""
     half = torch.zeros(4, len(head.expression_names))
     half[torch.arange(1, 4), torch.tensor([*looks, blink])] = 0.5
-    points = head.landmark_model().points(torch.zeros(head.identity_size), half)
-    upper, lower = torch.tensor(LID_PAIRS).T
-    opening = (points[:, upper] - points[:, lower]).norm(dim=-1).sum(1)
-    return (opening[1:3] - opening[0]) / (opening[3] - opening[0])
+    wide = torch.from_numpy(opening(head, half))
+    return (wide[1:3] - wide[0]) / (wide[3] - wide[0])
