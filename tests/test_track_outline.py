@@ -53,6 +53,10 @@ class Case:
 def case() -> Case:
     seed = int(np.random.default_rng().integers(2**31))
     print(f"seed {seed}")
+    return case_of(seed)
+
+
+def case_of(seed: int) -> Case:
     rng, head = np.random.default_rng(seed), synthetic.head()
     # a person whose ears and skull are large, which the face, and so the landmarks, hardly show
     ears, scalp, face = (head.regions[name] for name in ("ears", "scalp", "face"))
@@ -96,14 +100,20 @@ def with_hair(parsing: np.ndarray, thickness_px: int) -> np.ndarray:
     return np.where(grown & (parsing == 0), np.uint8(HAIR), parsing)
 
 
-def test_ears_and_skull_follow_the_outline(case: Case) -> None:
-    bald = np.where(case.parsing == HAIR, np.uint8(PARSING_CLASSES.index("face_skin")), case.parsing)
-    refined = case.refined(bald)
-    for region, share in (("ears", 0.7), ("scalp", 1.0)):  # of the skull an outline shows a ring at a time
-        before, after = error_mm(case.person, case.truth, region), error_mm(refined, case.truth, region)
-        print(region, before, after)
-        assert after < share * before
-    assert error_mm(refined, case.truth, "face") < error_mm(case.person, case.truth, "face") + 0.15
+def test_ears_and_skull_follow_the_outline(seed: int) -> None:
+    """In the mean of eight people: of the skull an outline shows a ring at a time, and one person's may fit by luck."""
+    before: list[list[float]] = []
+    after: list[list[float]] = []
+    for person in range(8):
+        case = case_of(seed + person)
+        bald = np.where(case.parsing == HAIR, np.uint8(PARSING_CLASSES.index("face_skin")), case.parsing)
+        for found, errors in ((case.person, before), (case.refined(bald), after)):
+            errors.append([error_mm(found, case.truth, region) for region in ("ears", "scalp", "face")])
+    (ears, scalp, face), (ears_after, scalp_after, face_after) = np.mean(before, 0), np.mean(after, 0)
+    print(np.mean(before, 0), np.mean(after, 0))
+    assert ears_after < 0.5 * ears
+    assert scalp_after < scalp
+    assert face_after < face
 
 
 def test_hair_does_not_inflate_the_skull(case: Case) -> None:
