@@ -93,17 +93,23 @@ def amplitude(found: Array, true: Array) -> float:
     return float((a * b).sum() / (b * b).sum() - 1)
 
 
-def test_turns_that_are_too_large_shrink_by_more_in_a_step(tmp_path: Path) -> None:
-    """Colors that were gathered by wrong poses agree with them, and hold them."""
-    seed = int(np.random.default_rng().integers(2**31))
-    print(f"seed {seed}")
+def test_turns_that_are_too_large_shrink_by_more_in_a_step(tmp_path: Path, seed: int) -> None:
+    """Colors that were gathered by wrong poses agree with them, and hold them. In the mean of eight heads."""
+    left = [left_after_a_step(tmp_path / f"{k}.avatar", seed + k) for k in range(8)]
+    held, free = (float(np.mean([one[way] for one in left])) for way in (False, True))
+    print(held, free)
+    assert free < 0.06 and free < held - 0.04
+
+
+def left_after_a_step(folder: Path, seed: int) -> dict[bool, float]:
+    """By how much turns that were a tenth too large still are, with colors held and yielding."""
     rng = np.random.default_rng(seed)
     made = synthetic.motion(12, rng)
     params = HeadParams.neutral(12, made.identity)
     params.expression[:] = 0.5 * made.expression
     params.rotation[:, 1] = np.linspace(-0.45, 0.45, 12)
     params.translation[:] = (0, 0, -0.5)
-    workspace = synthetic.write_workspace(tmp_path / "one.avatar", clip=synthetic.make(12, 128, seed, params=params))
+    workspace = synthetic.write_workspace(folder, clip=synthetic.make(12, 128, seed, params=params))
     settings = TrackSettings(surfels=800, outline_keyframes=0)
     true = axis_angle_to_matrix_np(params.rotation)
     left = {}
@@ -121,8 +127,7 @@ def test_turns_that_are_too_large_shrink_by_more_in_a_step(tmp_path: Path) -> No
             step = PhotometricStep("person", "person", 1.0, 0.8, 1, landmarks=0.0, score=1.0, colors_yield=free)
             after = solve.Alignment(synthetic.head(), given, first, settings, 0).step(state, step)
             left[free] = amplitude(after["rotation"], true)
-    print(left)
-    assert left[False] < 0.1 and left[True] < left[False] - 0.02
+    return left
 
 
 def test_only_quality_lets_colors_yield_and_the_search_for_the_lens_does_not() -> None:
