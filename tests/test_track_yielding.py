@@ -94,11 +94,11 @@ def amplitude(found: Array, true: Array) -> float:
 
 
 def test_turns_that_are_too_large_shrink_by_more_in_a_step(tmp_path: Path, seed: int) -> None:
-    """Colors that were gathered by wrong poses agree with them, and hold them. In the mean of eight heads."""
-    left = [left_after_a_step(tmp_path / f"{k}.avatar", seed + k) for k in range(8)]
+    """Colors gathered by wrong poses agree with them, and hold them. In the mean: one head in six keeps all."""
+    left = [left_after_a_step(tmp_path / f"{k}.avatar", seed + k) for k in range(32)]
     held, free = (float(np.mean([one[way] for one in left])) for way in (False, True))
     print(held, free)
-    assert free < 0.06 and free < held - 0.04
+    assert held < 0.1 and free < 0.06 and free < held - 0.04
 
 
 def left_after_a_step(folder: Path, seed: int) -> dict[bool, float]:
