@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from headavatar.preprocess.background import Plate
+from headavatar.preprocess.clothes import without_clothes
 from headavatar.preprocess.edges import refine
 from headavatar.preprocess.masks import head_matte
 from headavatar.preprocess.normal_network import NormalNetwork
@@ -61,6 +62,7 @@ def compose(
         matte, share = steadied(crops, masks, center)
         matte, frame = refine(crops[center], matte, plate)
         head = head_matte(matte, share, points[index] if detected[index] else None)
+        head = without_clothes(frame, matte, head)
         normals = np.zeros((size, size, 3), np.uint8)
         if detected[index] and normal_network is not None:
             normals = normal_network.run(crops[center], points[index], matte * valid)

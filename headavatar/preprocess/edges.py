@@ -60,7 +60,7 @@ def refine(frame: Array, matte: Array, plate: Plate | None) -> tuple[Array, Arra
     if plate is not None:
         behind = np.where(plate.seen[..., None], plate.image.astype(np.float32), behind)
     color, back = image[rows, columns], behind[rows, columns]
-    candidates, there = _nearby(image, certain, rows, columns, width)
+    candidates, there = nearby_colors(image, certain, rows, columns, width)
 
     apart = candidates - back[None]
     square = (apart**2).sum(-1)
@@ -96,8 +96,18 @@ def _changed_calmly(matte: Array, rows: Array, columns: Array, change: Array) ->
     return np.asarray(np.clip(matte + smooth, low, high)[rows, columns])
 
 
-def _nearby(image: Array, certain: Array, rows: Array, columns: Array, width: float) -> tuple[Array, Array]:
-    """Certain foreground colours around pixels: (K, N, 3), and whether each was found (K, N)."""
+def nearby_colors(image: Array, certain: Array, rows: Array, columns: Array, width: float) -> tuple[Array, Array]:
+    """Colors of certain pixels around others.
+
+    Args:
+        image: (H, W, 3) float32.
+        certain: (H, W) bool, whose colors are looked for.
+        rows: (N,) of the pixels around which they are.
+        columns: (N,) likewise.
+        width: scale of the distances, pixels.
+    Returns:
+        colors (K, N, 3), and whether each was found (K, N).
+    """
     smooth = _local_mean(image, certain, width / 3)
     height, length = certain.shape
     candidates, there = [_local_mean(image, certain, 1.5 * width)[rows, columns]], []

@@ -77,7 +77,7 @@ def inputs(settings: PreprocessSettings) -> tuple[str, ...]:
 
 STAGE = StageSpec(
     name="preprocess",
-    version=2,
+    version=3,
     settings=PreprocessSettings,
     run="headavatar.preprocess.stage:run",
     presets=PRESETS,
