@@ -100,7 +100,7 @@ def run(
     motion = Motion(*(torch.from_numpy(done[key]) for key in ("rotation", "translation", "expression")))
     center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
     errors = np.zeros(len(inputs))
-    errors[rows], _ = measure.landmark_error(head, person, motion, center, inputs.landmarks[rows])
+    errors[rows], _ = measure.landmark_error(head, person, motion, center, inputs.landmarks[rows], inputs.habits)
     train = training_frames(inputs.times_s[rows])
     track = Track(rows, train, person, motion, camera, motion, errors, [])
     covered = mesh_cover(found, camera, inputs.landmarks[rows])
@@ -162,7 +162,7 @@ def fit(
         known: what need not be fitted.
         unit: of the poses, metres; where nobody knows it, it is fitted too.
     """
-    model = LandmarkModel.of(head)
+    model = LandmarkModel.of(head, inputs.habits)
     seen = Observation.of(inputs.landmarks[rows], inputs.scores[rows], inputs.times_s[rows], camera)
     focal = float(camera.K[0, 0])
     whole = LandmarkFit(model, seen, LandmarkWeights(focal=_FIXED), focal)

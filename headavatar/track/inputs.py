@@ -15,6 +15,7 @@ from headavatar.head import HeadModel
 from headavatar.scene import Array, Camera, Split
 from headavatar.track import verdicts
 from headavatar.track.frames import FrameStore
+from headavatar.track.habits import Habits
 from headavatar.track.landmark_model import OUTER_EYE_CORNERS
 from headavatar.track.occlusion import hidden_shares
 from headavatar.workspace import Workspace, layout
@@ -43,6 +44,7 @@ class Inputs:
         valid: (S, S) bool at the working size.
         prior: camera with the principal point of the uncropped picture and the focal length believed beforehand.
         train: (T,) bool: frames that no holdout, of blocks or of tail, contains or guards.
+        habits: of the landmark network, if they are to be allowed for.
         table: frame, reason, sharpness and hidden of every frame of the clip; the reason is "" for those above.
     """
 
@@ -56,19 +58,21 @@ class Inputs:
     valid: Array
     prior: Camera
     train: Array
+    habits: Habits | None
     table: list[dict[str, Any]]
 
     def __len__(self) -> int:
         return len(self.frame_idx)
 
 
-def read(workspace: Workspace, head: HeadModel, field_of_view_deg: float) -> Inputs:
+def read(workspace: Workspace, head: HeadModel, field_of_view_deg: float, habits: Habits | None = None) -> Inputs:
     """Read the usable frames: those that preprocess accepts and in which nothing hides or blurs the face.
 
     Args:
         workspace: preprocessed.
         head: the head model, for the layout of the landmarks.
         field_of_view_deg: of the uncropped picture's longer side, believed beforehand.
+        habits: of the landmark network, if they are to be allowed for.
     Raises:
         InputError: there are too few of them.
         WorkspaceError: a file is missing or damaged.
@@ -110,6 +114,7 @@ def read(workspace: Workspace, head: HeadModel, field_of_view_deg: float) -> Inp
         valid=valid,
         prior=prior_camera(video, field_of_view_deg),
         train=training_frames(times_s[good]),
+        habits=habits,
         table=table,
     )
 

@@ -261,7 +261,8 @@ class LandmarkFit:
 
     def _look(self, person: Person, shape: Tensor, motion: Motion, seen: Observation) -> tuple[Tensor, ...]:
         """Arms, world points (T, L, 3); pixels, residuals (T, L, 2); derivatives by world and head (T, L, 2, 3)."""
-        head = self.surface.points(shape, motion.expression)
+        seen_from = self.model.seen_from(motion.rotation, motion.translation)
+        head = self.surface.points(shape, motion.expression) + seen_from
         arm = head @ motion.rotation.transpose(1, 2)
         world = arm + motion.translation[:, None]
         unit = self.unit_px(motion, person.focal)[:, None, None]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from headavatar.head import HeadModel
+from headavatar.track.habits import Habits
 from headavatar.track.points import PointModel
 
 LANDMARKS = 478
@@ -43,12 +44,15 @@ class LandmarkModel:
         weights: (L,) trust in each landmark.
         pairs: (P, 2) landmarks whose distance matters more than their place: lids and lips.
         pair_weight: trust in a pair's difference.
+        habits: where the network sees the landmarks beside that, if that is to be allowed for; the surface's
+            expressions have their share of it already.
     """
 
     surface: PointModel
     weights: Tensor
     pairs: Tensor
     pair_weight: float = 4.0
+    habits: Habits | None = None
 
     def faded(self, share: float) -> LandmarkModel:
         """The same with less trust in all that the picture's colors say better.
@@ -59,13 +63,21 @@ class LandmarkModel:
         weights[list(IRISES)] = self.weights[list(IRISES)] * max(share, _UNCOLORED)
         return replace(self, weights=weights, pair_weight=self.pair_weight * max(share, _UNCOLORED))
 
+    def seen_from(self, rotation: Tensor, translation: Tensor) -> Tensor:
+        """(T or 1, L, 3) shift of the landmarks under poses (T, 3, 3) and (T, 3), by the network's habits."""
+        if self.habits is None:
+            return torch.zeros(1, *self.surface.template.shape)
+        return self.habits.seen_from(rotation, translation)
+
     @staticmethod
-    def of(head: HeadModel) -> LandmarkModel:
-        """The landmarks of a head model."""
-        return LandmarkModel(
-            PointModel.of(head, head.landmark_faces, head.landmark_bary), landmark_weights(),
-            torch.tensor(LID_PAIRS + INNER_LIP_PAIRS),
-        )  # fmt: skip
+    def of(head: HeadModel, habits: Habits | None = None) -> LandmarkModel:
+        """The landmarks of a head model, as a network with these habits sees them."""
+        surface, weights = PointModel.of(head, head.landmark_faces, head.landmark_bary), landmark_weights()
+        if habits is not None:
+            shifted = surface.expression_basis + habits.expression_basis(head.expression_names)
+            surface = replace(surface, expression_basis=shifted)
+            weights = habits.trust() * (weights.sum() / habits.trust().sum())
+        return LandmarkModel(surface, weights, torch.tensor(LID_PAIRS + INNER_LIP_PAIRS), habits=habits)
 
 
 def landmark_weights() -> Tensor:

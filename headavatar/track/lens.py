@@ -110,7 +110,7 @@ def focused(inputs: Inputs, focal: float) -> Inputs:
 def _keyframes(head: HeadModel, inputs: Inputs, count: int) -> Inputs:
     """Those training frames that differ most."""
     seen = Observation.of(inputs.landmarks, inputs.scores, inputs.times_s, inputs.prior)
-    fit = LandmarkFit(LandmarkModel.of(head), seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
+    fit = LandmarkFit(LandmarkModel.of(head, inputs.habits), seen, LandmarkWeights(), float(inputs.prior.K[0, 0]))
     motion = initial_motion(fit.model, fit.stranger(), seen)
     rows = keyframes(seen, torch.from_numpy(np.flatnonzero(inputs.train)), motion.rotation, count).numpy()
     return replace(

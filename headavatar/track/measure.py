@@ -9,6 +9,7 @@ from torch import Tensor
 from headavatar.head import HeadModel
 from headavatar.ops.raster import rasterize
 from headavatar.scene import PARSING_CLASSES, Array
+from headavatar.track.habits import Habits
 from headavatar.track.landmark_fit import Motion, Person, project, rotation_steps
 from headavatar.track.landmark_model import OUTER_EYE_CORNERS
 
@@ -16,7 +17,7 @@ _IRIS_START = 468
 
 
 def landmark_error(
-    head: HeadModel, person: Person, motion: Motion, center: Tensor, landmarks: Array
+    head: HeadModel, person: Person, motion: Motion, center: Tensor, landmarks: Array, habits: Habits | None
 ) -> tuple[Array, Array]:
     """Distance of each frame's landmarks from the model's, over the distance between the outer eye corners.
 
@@ -25,11 +26,15 @@ def landmark_error(
         person, motion: the track.
         center: (2,) principal point, pixels.
         landmarks: (T, 478, 3) the network's, pixels.
+        habits: that the track allowed for.
     Returns:
         (T,) mean over the points, and the model's points (T, 478, 2), pixels.
     """
     with torch.no_grad():
         points = head.landmark_model().points(person.identity, motion.expression) + person.offset
+        if habits is not None:
+            points = points + habits.seen_from(motion.rotation, motion.translation)
+            points = points + torch.tensordot(motion.expression, habits.expression_basis(head.expression_names), 1)
     world = points @ motion.rotation.transpose(1, 2) + motion.translation[:, None]
     pixels = project(world, person.focal, center).numpy()
     seen = landmarks[..., :2]

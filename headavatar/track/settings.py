@@ -119,7 +119,7 @@ class LensWeights:
     longest: float = 2.0
     keyframes: int = 48
     surfels: int = 3000
-    belief: float = 100.0
+    belief: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -227,6 +227,11 @@ class TrackSettings:
         choices=(0, 3, 5, 7),
         added_later=True,
     )
+    landmark_habits: bool = setting(
+        False,
+        "Read the landmarks as the network is known to see them on any head: shifted by its view and expression.",
+        added_later=True,
+    )
     surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.", within=AT_LEAST_ONE)
     person_keyframes: int = setting(
         48, "Frames that `quality` aligns the person to the picture in.", within=AT_LEAST_ONE
@@ -248,6 +253,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quality": {
         "refine": "quality",
         "focal_lengths": 5,
+        "landmark_habits": True,
         "keyframes": 160,
         "surfels": 6000,
         "texture_size": 1024,
@@ -265,7 +271,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=8,
+    version=9,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),

@@ -84,7 +84,7 @@ def landmarks(
     weights: LandmarkWeights = _USUAL,
 ) -> dict[str, Array]:  # fmt: skip
     """Fit the landmarks, and once more without the frames whose error is an outlier."""
-    model = LandmarkModel.of(head)
+    model = LandmarkModel.of(head, inputs.habits)
     kept = np.arange(len(inputs))
     errors = np.zeros(len(inputs))
     for attempt in range(REJECTIONS + 1):
@@ -101,7 +101,9 @@ def landmarks(
             for _ in range(MOTION_ITERATIONS):
                 motion = fit.fit_motion(person, motion, 1)
                 task.advance()
-        errors[kept], _ = measure.landmark_error(head, person, motion, seen.center, inputs.landmarks[kept])
+        errors[kept], _ = measure.landmark_error(
+            head, person, motion, seen.center, inputs.landmarks[kept], inputs.habits
+        )
         accepted = verdicts.fits(errors[kept])
         if accepted.all() or attempt == REJECTIONS:
             break
@@ -134,7 +136,7 @@ def outlines(
         person = replace(person, offset=person.offset - head.landmark_points(shift[None])[0])
         fit = _landmark_fit(head, inputs, kept, weights)
     motion = fit.fit_motion(person, motion, SETTLE_ITERATIONS)
-    error, _ = measure.landmark_error(head, person, motion, fit.seen.center, inputs.landmarks[kept])
+    error, _ = measure.landmark_error(head, person, motion, fit.seen.center, inputs.landmarks[kept], inputs.habits)
     changed["errors"][kept] = error
     return _arrays(first, person, motion) | changed
 
@@ -304,7 +306,7 @@ def pictures_of(inputs: Inputs, kept: Array, camera: Camera) -> Pictures:
 
 def _landmark_fit(head: HeadModel, inputs: Inputs, kept: Array, weights: LandmarkWeights = _USUAL) -> LandmarkFit:
     seen = Observation.of(inputs.landmarks[kept], inputs.scores[kept], inputs.times_s[kept], inputs.prior)
-    return LandmarkFit(LandmarkModel.of(head), seen, weights, float(inputs.prior.K[0, 0]))
+    return LandmarkFit(LandmarkModel.of(head, inputs.habits), seen, weights, float(inputs.prior.K[0, 0]))
 
 
 def _arrays(first: dict[str, Array], person: Person, motion: Motion) -> dict[str, Array]:

@@ -17,6 +17,7 @@ from headavatar.scene import Array
 from headavatar.track import imported, lens, measure, overlay, solve, verdicts
 from headavatar.track import inputs as reading
 from headavatar.track.canonical import obj_text
+from headavatar.track.habits import Habits
 from headavatar.track.inputs import Inputs
 from headavatar.track.settings import TrackSettings
 from headavatar.track.solve import Track
@@ -47,7 +48,8 @@ def run(workspace: Workspace, settings: TrackSettings, context: RunContext) -> d
     began = time.perf_counter()
     with torch.no_grad():
         head = load(settings.head)
-        clip = reading.read(workspace, head, settings.field_of_view_deg)
+        habits = Habits.load() if settings.landmark_habits else None
+        clip = reading.read(workspace, head, settings.field_of_view_deg, habits)
         keep = _keeper(workspace, context.resume)
         said = imported.NOTHING
         tried: dict[str, Any] = {}
@@ -135,7 +137,7 @@ def _write(
     workspace.write_text("track/canonical.obj", obj_text(head, rest))
     workspace.write_text("track/canonical.mtl", "newmtl head\nKd 1 1 1\nmap_Kd texture.png\n")
     center = torch.as_tensor(camera.K[:2, 2], dtype=torch.float32)
-    error, points = measure.landmark_error(head, track.person, motion, center, clip.landmarks[track.kept])
+    error, points = measure.landmark_error(head, track.person, motion, center, clip.landmarks[track.kept], clip.habits)
     overlaps = _overlay(workspace, head, clip, track, more["neck_pose"], points, context)
     judged = verdicts.rows(clip.table, clip.frame_idx, track.errors, track.kept, error, overlaps)
     network = workspace.read_npz(layout.LANDMARKS)["pose"][clip.frame_idx[track.kept], :3, :3]

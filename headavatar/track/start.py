@@ -16,6 +16,8 @@ def initial_motion(model: LandmarkModel, person: Person, seen: Observation) -> M
     Source: Umeyama 1991, eq. 40-43, batched over frames.
     """
     source = model.surface.shape(person.identity) + person.offset
+    if model.habits is not None:
+        source = source + model.habits.place
     target = torch.cat([seen.landmarks, seen.depth[..., None]], -1) * torch.tensor([1.0, -1.0, -1.0])
     weights = model.weights / model.weights.sum()
     source_mean = (weights[:, None] * source).sum(0)

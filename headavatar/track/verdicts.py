@@ -43,7 +43,7 @@ LOST = 0.15
 """Landmark error above which it is the landmarks that are wrong, not the head's shape."""
 
 _OUTLIER_DEVIATIONS = 8.0
-_OUTLIER_FLOOR = 0.03
+_OUTLIER_FLOOR = 0.04
 
 
 def of_pictures(
