@@ -93,15 +93,15 @@ def measured(films: list[Seen]) -> Habits:
     moving = [i for i, name in enumerate(names) if not name.startswith("eye")]
     by_expression = whole[VIEW:][moving]
     by_expression[:, [*IRISES, *LIDS]] = 0
-    remains = []
-    for i, seen in enumerate(films):  # what is left of a person who was not learnt from, but for a constant part
-        rest = left(seen, shifts(films[:i] + films[i + 1 :], VIEW))
+    remains, constants = [], []
+    for i, seen in enumerate(films):  # of a person who was not learnt from
+        others = films[:i] + films[i + 1 :]
+        rest = left(seen, shifts(others, VIEW))
         remains.append((left(rest, shifts([rest], CONSTANT)).error ** 2).sum(2).mean(0))
-    place, by_view, by_expression, spread = (
-        torch.from_numpy(values).float()
-        for values in (whole[0], whole[1:VIEW], by_expression, np.sqrt(np.mean(remains, 0)))
-    )
-    return Habits(place, by_view, by_expression, tuple(names[i] for i in moving), spread)
+        constants.append((shifts([left(seen, shifts(others))], CONSTANT)[0] ** 2).mean(1))
+    parts = (whole[0], whole[1:VIEW], by_expression, np.sqrt(np.mean(remains, 0)), np.sqrt(np.mean(constants, 0)))
+    place, by_view, by_expression, spread, own = (torch.from_numpy(values).float() for values in parts)
+    return Habits(place, by_view, by_expression, tuple(names[i] for i in moving), spread, own)
 
 
 def main() -> None:

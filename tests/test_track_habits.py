@@ -39,6 +39,7 @@ def some_habits(rng: np.random.Generator) -> Habits:
     return Habits(
         smooth_field(rng, 1e-3), torch.stack([smooth_field(rng, 8e-3) for _ in range(2)]),
         torch.stack([smooth_field(rng, 1e-3) for _ in moving]), tuple(moving), torch.full((LANDMARKS,), 1.5e-3),
+        torch.from_numpy(rng.uniform(1e-3, 3e-3, LANDMARKS)).float(),
     )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def test_habits_come_back_from_a_file(tmp_path: Path, rng: np.random.Generator) 
     habits.save(tmp_path / "habits.npz")
     back = Habits.load(tmp_path / "habits.npz")
     assert back.names == habits.names
-    for name in ("place", "by_view", "by_expression", "spread"):
+    for name in ("place", "by_view", "by_expression", "spread", "own"):
         assert torch.allclose(getattr(back, name), getattr(habits, name), atol=1e-5)
 
 
@@ -145,8 +146,10 @@ def test_the_measured_ones_are_this_heads() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])
-def test_trust_is_what_little_is_left(scale: float, rng: np.random.Generator) -> None:
+def test_steady_landmarks_are_trusted_and_alike_ones_held(scale: float, rng: np.random.Generator) -> None:
     habits = some_habits(rng)
-    spread = habits.spread.clone()
-    spread[7] *= scale
-    assert float(replace(habits, spread=spread).trust()[7]) == pytest.approx(scale**-2)
+    spread, own = (torch.full((LANDMARKS,), 2e-3) for _ in range(2))
+    spread[7], own[8] = spread[7] * scale, own[8] * scale
+    model = LandmarkModel.of(synthetic.head(), replace(habits, spread=spread, own=own))
+    assert float(model.weights[7] / model.weights[8]) == pytest.approx(scale**-2)
+    assert float(model.sameness[8] / model.sameness[7]) == pytest.approx(scale**-2)

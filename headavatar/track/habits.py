@@ -19,6 +19,7 @@ from headavatar.workspace import atomic
 
 FILE = Path(__file__).with_name("landmark_habits.npz")
 _MM = 1e-3
+_ARRAYS = ("place", "by_view", "by_expression", "spread", "own")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Habits:
         by_expression: (E, L, 3) change with each coefficient; none with the eyes', and none of lids and irises.
         names: the E coefficients.
         spread: (L,) root mean square of what is left, one person's own constant part aside.
+        own: (L,) root mean square of that constant part, along one axis.
     """
 
     place: Tensor
@@ -38,21 +40,20 @@ class Habits:
     by_expression: Tensor
     names: tuple[str, ...]
     spread: Tensor
+    own: Tensor
 
     @staticmethod
     def load(file: Path = FILE) -> Habits:
         """Those that were measured."""
         with np.load(file, allow_pickle=False) as stored:
-            place, by_view, by_expression, spread = (
-                torch.from_numpy(stored[key].astype(np.float32)) * _MM
-                for key in ("place", "by_view", "by_expression", "spread")
+            place, by_view, by_expression, spread, own = (
+                torch.from_numpy(stored[key].astype(np.float32)) * _MM for key in _ARRAYS
             )
-            return Habits(place, by_view, by_expression, tuple(stored["names"].tolist()), spread)
+            return Habits(place, by_view, by_expression, tuple(stored["names"].tolist()), spread, own)
 
     def save(self, file: Path) -> None:
         """Write what `load` reads, as millimetres in half precision."""
-        arrays = {key: getattr(self, key) for key in ("place", "by_view", "by_expression", "spread")}
-        halves = {key: (value.numpy() / _MM).astype(np.float16) for key, value in arrays.items()}
+        halves = {key: (getattr(self, key).numpy() / _MM).astype(np.float16) for key in _ARRAYS}
         atomic.write_npz(file, {"names": np.array(self.names), **halves})
 
     def seen_from(self, rotation: Tensor, translation: Tensor) -> Tensor:
@@ -71,3 +72,7 @@ class Habits:
     def trust(self) -> Tensor:
         """(L,) weights by how little is left, 1 for the landmark in the middle."""
         return (self.spread.median() / self.spread).square()
+
+    def sameness(self) -> Tensor:
+        """(L,) weights by how little persons differ, 1 for the landmark in the middle."""
+        return (self.own.median() / self.own).square()

@@ -256,7 +256,8 @@ class LandmarkFit:
         gaps = model.pair_weight * robust_cost(gap.norm(dim=-1), w.robust)
         expression = motion.expression
         told = 0.5 * w.score * (expression - seen.scores).square() + w.sparsity * expression
-        person_cost = 0.5 * (w.identity * person.identity.square().sum() + w.offset * person.offset.square().sum())
+        offsets = w.offset * (model.sameness * person.offset.square().sum(1)).sum()
+        person_cost = 0.5 * (w.identity * person.identity.square().sum() + offsets)
         return float(costs.sum(1).mean() + gaps.sum(1).mean() + told.sum(1).mean() + person_cost)
 
     def _look(self, person: Person, shape: Tensor, motion: Motion, seen: Observation) -> tuple[Tensor, ...]:
@@ -278,7 +279,8 @@ class LandmarkFit:
         pull = residual - torch.einsum("tlij,lj->tli", by_head, person.offset)
         turned = by_head * trust[..., None, None]
         block = torch.einsum("tlij,tlik->ljk", turned, by_head).double()
-        prior = self.weights.offset * len(motion) * torch.eye(3, dtype=torch.float64)
+        tied = self.weights.offset * len(motion) * self.model.sameness.double()
+        prior = tied[:, None, None] * torch.eye(3, dtype=torch.float64)
         return -torch.linalg.solve(block + prior, torch.einsum("tlij,tli->lj", turned, pull).double()).float()
 
     def fit_motion(self, person: Person, motion: Motion, iterations: int, posed: bool = False) -> Motion:

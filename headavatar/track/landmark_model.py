@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class LandmarkModel:
         pair_weight: trust in a pair's difference.
         habits: where the network sees the landmarks beside that, if that is to be allowed for; the surface's
             expressions have their share of it already.
+        sameness: (L,) weights of the squares of one person's own offsets.
     """
 
     surface: PointModel
@@ -53,6 +54,7 @@ class LandmarkModel:
     pairs: Tensor
     pair_weight: float = 4.0
     habits: Habits | None = None
+    sameness: Tensor = field(default_factory=lambda: torch.ones(LANDMARKS))
 
     def faded(self, share: float) -> LandmarkModel:
         """The same with less trust in all that the picture's colors say better.
@@ -73,11 +75,13 @@ class LandmarkModel:
     def of(head: HeadModel, habits: Habits | None = None) -> LandmarkModel:
         """The landmarks of a head model, as a network with these habits sees them."""
         surface, weights = PointModel.of(head, head.landmark_faces, head.landmark_bary), landmark_weights()
-        if habits is not None:
-            shifted = surface.expression_basis + habits.expression_basis(head.expression_names)
-            surface = replace(surface, expression_basis=shifted)
-            weights = habits.trust() * (weights.sum() / habits.trust().sum())
-        return LandmarkModel(surface, weights, torch.tensor(LID_PAIRS + INNER_LIP_PAIRS), habits=habits)
+        pairs = torch.tensor(LID_PAIRS + INNER_LIP_PAIRS)
+        if habits is None:
+            return LandmarkModel(surface, weights, pairs)
+        shifted = surface.expression_basis + habits.expression_basis(head.expression_names)
+        surface = replace(surface, expression_basis=shifted)
+        weights = habits.trust() * (weights.sum() / habits.trust().sum())
+        return LandmarkModel(surface, weights, pairs, habits=habits, sameness=habits.sameness())
 
 
 def landmark_weights() -> Tensor:

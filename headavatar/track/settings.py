@@ -23,7 +23,7 @@ class LandmarkWeights:
         sparsity: absolute value of a coefficient.
         identity: squared identity coefficient, in standard deviations.
         focal: squared logarithm of the focal length over its prior.
-        offset: squared offset of a landmark, per square metre.
+        offset: squared offset of a landmark, per square metre; times `LandmarkModel.sameness`.
         smooth_rotation, smooth_translation, smooth_expression: squared second differences at 30 frames a second, per
             square radian, square metre and squared coefficient.
     """
