@@ -139,9 +139,9 @@ def test_five_clips_come_as_near_as_before(five: dict[tuple[str, str], dict[str,
             for figure in ("vertex_mm_similarity", "rotation_deg", "landmark_nme"):
                 assert fine[figure] < coarse[figure], (clip, refine, figure)
             assert fine["correlation"] > coarse["correlation"], (clip, refine)
-    assert mean(five, "vertex_mm_similarity") < 7.0
-    assert mean(five, "rotation_deg") < 2.8
-    assert mean(five, "correlation") > 0.7
+    assert mean(five, "vertex_mm_similarity") < 5.0
+    assert mean(five, "rotation_deg") < 1.5
+    assert mean(five, "correlation") > 0.75
     assert mean(five, "gaze_deg") < 5.0
     assert mean(five, "landmark_nme") < 0.02
     assert mean(five, "neck_deg") < 0.5 * mean(five, "neck_deg_true")  # the torso turns a little too
@@ -149,7 +149,7 @@ def test_five_clips_come_as_near_as_before(five: dict[tuple[str, str], dict[str,
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.xfail(strict=True, reason="not reached yet: focal length, vertices, rotation and correlation")
+@pytest.mark.xfail(strict=True, reason="not reached yet: vertices, by the focal length, and correlation")
 def test_five_clips_to_the_bars(five: dict[tuple[str, str], dict[str, Any]]) -> None:
     """What the tracker is meant to reach; when it does, this says so by failing."""
     for clip in {clip for clip, _ in five}:
