@@ -28,8 +28,6 @@ FRAMES = 100
 RIDGE = 0.01
 """Share of a frame's information that a shift in head space must have to be believed by half."""
 LIDS = [landmark for pair in LID_PAIRS for landmark in pair]
-
-
 CONSTANT, VIEW = 1, 3
 """How many of the features tell nothing but the place, and nothing but place and view."""
 

@@ -38,7 +38,7 @@ def test_a_rim_of_the_shirt_is_no_head(rng: np.random.Generator) -> None:
     assert head[distance < -1.5].min() > 0.95  # skin stays to the border
     assert head[distance > 0.5].max() < 0.05  # and the shirt goes
     on_white = head[..., None] * frame + 255.0 * (1 - head[..., None])
-    assert on_white.min() > 0.5 * SKIN.min()  # no dark rim, of 15 levels and less below the skin's before
+    assert on_white.min() > 0.5 * SKIN.min()  # no dark rim
 
 
 def test_hair_like_the_shirt_keeps_what_the_parsing_says(rng: np.random.Generator) -> None:

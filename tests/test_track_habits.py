@@ -128,9 +128,8 @@ def test_habits_come_back_from_a_file(tmp_path: Path, rng: np.random.Generator) 
     back = Habits.load(tmp_path / "habits.npz")
     assert back.names == habits.names
     for name in ("place", "by_view", "by_expression", "spread", "own"):
-        assert torch.allclose(
-            getattr(back, name), getattr(habits, name), rtol=2**-11 * 1.01, atol=1e-7
-        )  # half precision
+        half = 2**-11 * 1.01  # what half precision keeps
+        assert torch.allclose(getattr(back, name), getattr(habits, name), rtol=half, atol=1e-7)
 
 
 def test_the_measured_ones_are_this_heads() -> None:
@@ -138,9 +137,8 @@ def test_the_measured_ones_are_this_heads() -> None:
     basis = habits.expression_basis(head.expression_names)
     assert basis.shape == (len(head.expression_names), LANDMARKS, 3)
     for row, name in enumerate(head.expression_names):
-        told = (
-            not name.startswith("eye") and name != "tongueOut"
-        )  # eyes are told by other means, and no film has a tongue
+        # eyes are told by other means, and no film shows a tongue
+        told = not name.startswith("eye") and name != "tongueOut"
         assert bool(basis[row].any()) == told, name
     assert habits.spread.min() > 0 and habits.spread.max() < 0.01
     assert habits.place.norm(dim=1).max() < 0.02

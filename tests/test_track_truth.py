@@ -149,7 +149,7 @@ def test_five_clips_come_as_near_as_before(five: dict[tuple[str, str], dict[str,
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.xfail(strict=True, reason="not reached yet: vertices, by the focal length, and correlation")
+@pytest.mark.xfail(strict=True, reason="not reached yet: vertices, by the focal length, correlation and gaze")
 def test_five_clips_to_the_bars(five: dict[tuple[str, str], dict[str, Any]]) -> None:
     """What the tracker is meant to reach; when it does, this says so by failing."""
     for clip in {clip for clip, _ in five}:

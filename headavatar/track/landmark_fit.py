@@ -262,6 +262,7 @@ class LandmarkFit:
 
     def _look(self, person: Person, shape: Tensor, motion: Motion, seen: Observation) -> tuple[Tensor, ...]:
         """Arms, world points (T, L, 3); pixels, residuals (T, L, 2); derivatives by world and head (T, L, 2, 3)."""
+        # how this changes with the pose is left out of the Jacobians: millimetres beside the arm's centimetres
         seen_from = self.model.seen_from(motion.rotation, motion.translation)
         head = self.surface.points(shape, motion.expression) + seen_from
         arm = head @ motion.rotation.transpose(1, 2)

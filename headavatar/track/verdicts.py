@@ -44,6 +44,7 @@ LOST = 0.15
 
 _OUTLIER_DEVIATIONS = 8.0
 _OUTLIER_FLOOR = 0.04
+"""Below this no frame is an outlier, however small the others' errors are: heads turned by 45° reach 0.03 to 0.04."""
 
 
 def of_pictures(
