@@ -68,13 +68,17 @@ def test_a_still_torso_stays_while_the_head_turns(rng: np.random.Generator) -> N
 
 
 def test_a_leaning_torso_is_seen_by_the_necks_outline(rng: np.random.Generator) -> None:
-    params = person(rng)
-    torso = wave(rng, (0, 0, 0.15))
-    params.neck[:] = over_torso(params.rotation, torso)
-    clip = synthetic.make(FRAMES, SIZE, params=params)
-    found, blind = off_deg(tracked(clip), params.neck), off_deg(np.zeros_like(params.neck), params.neck)
+    """In the mean of eight people: how much a lean shows differs with how far it goes."""
+    errors = []
+    for _ in range(8):
+        params = person(rng)
+        torso = wave(rng, (0, 0, 0.15))
+        params.neck[:] = over_torso(params.rotation, torso)
+        clip = synthetic.make(FRAMES, SIZE, params=params)
+        errors.append((off_deg(tracked(clip), params.neck), off_deg(np.zeros_like(params.neck), params.neck)))
+    found, blind = np.mean(errors, 0)
     print(found, blind)
-    assert found < 0.9 * blind
+    assert found < 0.8 * blind
 
 
 def test_a_neck_that_is_not_seen_bends_as_believed(rng: np.random.Generator) -> None:
