@@ -92,6 +92,10 @@ def motion(frames: int, rng: np.random.Generator) -> HeadParams:
     return params
 
 
+EXACT = {"landmark_habits": False, "focal_lengths": 0}
+"""How such clips are tracked: their landmarks lie where the head has them, and the camera is the usual one."""
+
+
 def make(
     frames: int = 36,
     size: int = 160,

@@ -257,7 +257,9 @@ def test_track_with_it(
     monkeypatch.setattr(synthetic, "head", lambda: head)
     clip = synthetic.make(30, 160, seed)
     workspace = synthetic.write_workspace(tmp_path / "one.avatar", clip=clip)
-    settings = TrackSettings(head="flame", refine="fast", keyframes=20, surfels=1000, texture_size=64, texture_frames=4)
+    settings = TrackSettings(
+        head="flame", refine="fast", keyframes=20, surfels=1000, texture_size=64, texture_frames=4, **synthetic.EXACT
+    )
     summary = stage.run(workspace, settings, RunContext())
     assert summary["landmark_nme"] < 0.03 and summary["silhouette_iou"] > 0.85
     assert str(workspace.read_npz("track/params.npz")["head_model"]) == "flame"

@@ -51,7 +51,7 @@ def tracked(root: Path, folder: Path, clip: synthetic.SyntheticClip, names: list
     workspace = others_folders.workspace(root, clip, names)
     settings = TrackSettings(
         refine="none", keyframes=12, texture_size=64, texture_frames=2, imported_from="nerfblendshape",
-        imported_folder=str(folder),
+        imported_folder=str(folder), **synthetic.EXACT,
     )  # fmt: skip
     stage.run(workspace, settings, RunContext())
     return workspace

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from synthetic import head
 
@@ -72,9 +71,8 @@ def test_wink_that_shows_is_left_alone(rng: np.random.Generator) -> None:
     assert found[left] > 0.98 and abs(found[right]) < 0.02
 
 
-@pytest.mark.parametrize("refine", ["fast", "balanced"])
-def test_other_presets_believe_neither(refine: str, rng: np.random.Generator) -> None:
+def test_fast_believes_neither(rng: np.random.Generator) -> None:
     equations, same = (system(*values) for values in [(rng.uniform(1, 99, (3, COUNT)), rng.random((3, COUNT)))] * 2)
-    for step in REFINEMENTS[refine]:
+    for step in REFINEMENTS["fast"]:
         ExpressionPrior(ARKIT_NAMES).add(equations, torch.rand(3, COUNT), step.mirror, step.rest)
     assert torch.equal(equations.blocks, same.blocks) and torch.equal(equations.gradient, same.gradient)

@@ -34,7 +34,7 @@ def clip() -> synthetic.SyntheticClip:
 def settings(dialect: str, folder: Path) -> TrackSettings:
     return TrackSettings(
         refine="none", keyframes=16, texture_size=64, texture_frames=2, imported_from=dialect,
-        imported_folder=str(folder),
+        imported_folder=str(folder), **synthetic.EXACT,
     )  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def test_the_mesh_is_where_flame_puts_it_and_goes_back(
     workspace, pixels, _ = preprocessed(tmp_path / "one.avatar", head, told, names)
     settings = TrackSettings(
         refine="none", keyframes=16, texture_size=64, texture_frames=2, head="flame", imported_from=dialect,
-        imported_folder=str(tmp_path / "theirs"),
+        imported_folder=str(tmp_path / "theirs"), **synthetic.EXACT,
     )  # fmt: skip
     summary = stage.run(workspace, settings, RunContext())
     print(summary)

@@ -20,7 +20,9 @@ from headavatar.track.inputs import training_frames
 from headavatar.track.settings import TrackSettings
 from headavatar.workspace import Workspace, atomic, layout, load_camera, load_clip, load_params
 
-SETTINGS = TrackSettings(refine="fast", keyframes=24, surfels=1500, texture_size=128, texture_frames=8)
+SETTINGS = TrackSettings(
+    refine="fast", keyframes=24, surfels=1500, texture_size=128, texture_frames=8, **synthetic.EXACT
+)
 MOVED = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "browInnerUp", "eyeBlinkLeft", "eyeBlinkRight")
 
 
@@ -88,7 +90,9 @@ def test_the_picture_sharpens_the_pose(tmp_path: Path) -> None:
         clip = synthetic.make(30, 160, seed, drift_px=0.8)
         for refine in shake:
             workspace = synthetic.write_workspace(tmp_path / f"{refine}{seed}.avatar", clip=clip)
-            settings = TrackSettings(refine=refine, keyframes=24, surfels=1500, texture_size=64, texture_frames=4)
+            settings = TrackSettings(
+                refine=refine, keyframes=24, surfels=1500, texture_size=64, texture_frames=4, **synthetic.EXACT
+            )
             stage.run(workspace, settings, RunContext())
             shake[refine] += shaken(load_params(workspace).rotation, clip.params.rotation)
     print(shake)
@@ -142,7 +146,7 @@ def test_holdout_leaves_identity_and_texture_alone(
     other.write_npz(layout.LANDMARKS, **points)
     for i in held:
         other.write_image(f"{layout.FRAMES}/{layout.frame_name(int(i))}", clip.images[i] // 2)
-    settings = TrackSettings(refine="none", keyframes=24, texture_size=64, texture_frames=6)
+    settings = TrackSettings(refine="none", keyframes=24, texture_size=64, texture_frames=6, **synthetic.EXACT)
     stage.run(other, settings, RunContext())
     same = synthetic.write_workspace(tmp_path / "three.avatar", clip=clip)
     stage.run(same, settings, RunContext())

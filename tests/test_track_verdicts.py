@@ -18,7 +18,7 @@ from headavatar.track.settings import TrackSettings
 from headavatar.workspace import Workspace, layout, load_clip
 
 FRAMES = 48
-QUICK = TrackSettings(refine="none", keyframes=16, texture_size=64, texture_frames=4)
+QUICK = TrackSettings(refine="none", keyframes=16, texture_size=64, texture_frames=4, **synthetic.EXACT)
 HAND, CUP, SMEARED, LEAPT, BENT, CUT = (9, 10), (17,), (22, 23), (28,), (34,), (40,)
 EXPECTED = (
     dict.fromkeys(HAND + CUP, "occluded") | dict.fromkeys(SMEARED, "blurred") | dict.fromkeys(LEAPT, "landmarks_lost")

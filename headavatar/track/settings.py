@@ -116,7 +116,7 @@ class LensWeights:
     """
 
     shortest: float = 0.7
-    longest: float = 2.0
+    longest: float = 6.0
     keyframes: int = 48
     surfels: int = 3000
     belief: float = 10.0
@@ -164,23 +164,23 @@ class PhotometricStep:
 _BELIEVED: dict[str, Any] = {"smooth_expression": 20.0, "mirror": 100.0, "rest": 10.0}
 _PERSON: dict[str, Any] = _BELIEVED | {"colors_yield": True}
 
+_BALANCED = (
+    PhotometricStep("coarse poses", "pose", 0.5, 1.5, 6),
+    PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.01, **_PERSON),
+    PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005, **_BELIEVED),
+    PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.01, **_PERSON),
+    PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002, **_BELIEVED),
+)
+
 REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     "none": (),
     "fast": (
         PhotometricStep("coarse poses", "pose", 0.5, 1.5, 4),
         PhotometricStep("expressions", "all", 0.5, 1.0, 3, robust=0.05, landmarks=0.02),
     ),
-    "balanced": (
-        PhotometricStep("coarse poses", "pose", 0.5, 1.5, 5),
-        PhotometricStep("expressions", "all", 0.5, 1.0, 3, robust=0.05, landmarks=0.03, smooth_expression=20.0),
-        PhotometricStep("fine", "all", 1.0, 0.8, 3, robust=0.05, landmarks=0.03, smooth_expression=20.0),
-    ),
+    "balanced": _BALANCED,
     "quality": (
-        PhotometricStep("coarse poses", "pose", 0.5, 1.5, 6),
-        PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.01, **_PERSON),
-        PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005, **_BELIEVED),
-        PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.01, **_PERSON),
-        PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002, **_BELIEVED),
+        *_BALANCED,
         PhotometricStep("person once more", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.01, **_PERSON),
         PhotometricStep("sharp", "all", 1.0, 0.6, 4, robust=0.03, landmarks=0.002, **_BELIEVED),
     ),
@@ -188,9 +188,9 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
 """The sub-stages of photometric refinement that `refine` names."""
 
 LENS_STEPS = (
-    REFINEMENTS["quality"][0],
-    replace(REFINEMENTS["quality"][1], iterations=5, landmarks=0.005, colors_yield=False),
-    replace(REFINEMENTS["quality"][3], iterations=6, landmarks=0.002, colors_yield=False),
+    _BALANCED[0],
+    replace(_BALANCED[1], iterations=5, landmarks=0.005, colors_yield=False),
+    replace(_BALANCED[3], iterations=6, landmarks=0.002, colors_yield=False),
 )
 """The sub-stages after which focal lengths are compared; that colors yield would cost as much again."""
 
@@ -221,21 +221,19 @@ class TrackSettings:
         added_later=True,
     )
     focal_lengths: int = setting(
-        0,
+        3,
         "Focal lengths that keyframes are fitted at, to take the one that pictures agree with; with 0 the believed "
         "field of view stands.",
         choices=(0, 3, 5, 7),
         added_later=True,
     )
     landmark_habits: bool = setting(
-        False,
+        True,
         "Read the landmarks as the network is known to see them on any head: shifted by its view and expression.",
         added_later=True,
     )
     surfels: int = setting(4000, "Points of the head's surface that are aligned to the picture.", within=AT_LEAST_ONE)
-    person_keyframes: int = setting(
-        48, "Frames that `quality` aligns the person to the picture in.", within=AT_LEAST_ONE
-    )
+    person_keyframes: int = setting(48, "Frames that the person is aligned to the picture in.", within=AT_LEAST_ONE)
     texture_size: int = setting(512, "Side of the texture, pixels.", within=(16, 8192))
     texture_frames: int = setting(
         96, "Frames, all from the training part, that the texture is gathered from.", within=AT_LEAST_ONE
@@ -248,12 +246,19 @@ class TrackSettings:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"refine": "fast", "keyframes": 64, "outline_keyframes": 24, "surfels": 3000, "texture_frames": 48},
+    "fast": {
+        "refine": "fast",
+        "focal_lengths": 0,
+        "landmark_habits": False,
+        "keyframes": 64,
+        "outline_keyframes": 24,
+        "surfels": 3000,
+        "texture_frames": 48,
+    },
     "balanced": {},
     "quality": {
         "refine": "quality",
         "focal_lengths": 5,
-        "landmark_habits": True,
         "keyframes": 160,
         "surfels": 6000,
         "texture_size": 1024,
@@ -271,7 +276,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=9,
+    version=10,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
