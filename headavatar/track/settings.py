@@ -167,9 +167,9 @@ _PERSON: dict[str, Any] = _BELIEVED | {"colors_yield": True}
 _BALANCED = (
     PhotometricStep("coarse poses", "pose", 0.5, 1.5, 6),
     PhotometricStep("person", "person", 0.5, 1.0, 3, robust=0.05, landmarks=0.01, **_PERSON),
-    PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, landmarks=0.005, **_BELIEVED),
+    PhotometricStep("expressions", "all", 0.5, 1.0, 4, robust=0.05, **_BELIEVED),
     PhotometricStep("person again", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.01, **_PERSON),
-    PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, landmarks=0.002, **_BELIEVED),
+    PhotometricStep("fine", "all", 1.0, 0.8, 6, robust=0.03, **_BELIEVED),
 )
 
 REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
@@ -182,7 +182,7 @@ REFINEMENTS: Mapping[str, tuple[PhotometricStep, ...]] = {
     "quality": (
         *_BALANCED,
         PhotometricStep("person once more", "person", 1.0, 0.8, 4, robust=0.03, landmarks=0.01, **_PERSON),
-        PhotometricStep("sharp", "all", 1.0, 0.6, 4, robust=0.03, landmarks=0.002, **_BELIEVED),
+        PhotometricStep("sharp", "all", 1.0, 0.6, 4, robust=0.03, **_BELIEVED),
     ),
 }
 """The sub-stages of photometric refinement that `refine` names."""
