@@ -53,7 +53,7 @@ def test_a_lens_that_was_believed_wrongly_is_set_right(tmp_path: Path) -> None:
     clip = synthetic.make(16, 128, seed, params=params)
     workspace = synthetic.write_workspace(tmp_path / "one.avatar", clip=clip)
     settings = TrackSettings(landmark_habits=False, focal_lengths=3, surfels=600, outline_keyframes=8)
-    wrong = float(rng.choice([0.72, 1.4]))
+    wrong = float(rng.choice([0.6, 0.72, 1.4]))
     with torch.no_grad():
         given = inputs.read(workspace, synthetic.head(), 45.0)
         true = float(given.prior.K[0, 0])
