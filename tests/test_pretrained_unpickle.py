@@ -58,7 +58,7 @@ def test_code_is_refused(tmp_path: Path, name: str, protocol: int) -> None:
     for allowed in (PLAIN, SCIENTIFIC):
         with pytest.raises(ModelError) as caught:
             read(file, allowed)
-        assert caught.value.exit_code == 5 and caught.value.fix
+        assert caught.value.exit_code == 5 and caught.value.fix and caught.value.why
         assert not list(tmp_path.glob("ran*"))
 
 
@@ -104,6 +104,14 @@ def test_damaged_files_are_refused(tmp_path: Path, rng: np.random.Generator) -> 
         for value in content.values():
             with contextlib.suppress(ValueError):
                 dense(value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x00\x00\x20ftypisom", b"{}"])
+def test_what_is_no_pickle_is_called_that(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "model.pkl"
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match="no pickle|invalid load key"):
+        read(file)
 
 
 @pytest.mark.parametrize("layout", ["csc", "csr", "coo"])

@@ -200,7 +200,7 @@ class ArrayUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
-            raise pickle.UnpicklingError(f"{module}.{name} is not an array")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array, so nothing of it was run")
         return self._allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -251,7 +251,10 @@ def unpickle(path: Path, what: str, fix: str, allowed: Mapping[tuple[str, str], 
     except OSError as error:
         raise ModelError(f"{path} cannot be read", why=error.strerror or str(error), fix=fix) from error
     except _FAULTS as error:
-        reason = str(error) or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # a refusal, or pickle's own words
+            reason = str(error)
+        else:
+            reason = "it is no pickle, or a damaged one (" + f"{type(error).__name__}: {error}".rstrip(": ") + ")"
         raise ModelError(f"{path} is not {what}", why=reason, fix=fix) from error
     if not isinstance(content, dict):
         raise ModelError(f"{path} is not {what}", why=f"it holds a {type(content).__name__}, not a dict", fix=fix)
