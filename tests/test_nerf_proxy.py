@@ -14,13 +14,13 @@ from small_fit import clip_of, rendered, trained, trainer_of
 
 from headavatar import ops
 from headavatar.errors import WorkspaceError
-from headavatar.methods.nerf_blendshape import proxy_colors
+from headavatar.methods.nerf_blendshape import proxy_colors, proxy_shape
 from headavatar.methods.nerf_blendshape.avatar import FADE_RAD, NerfBlendshapeAvatar
 from headavatar.methods.nerf_blendshape.occupancy import dilate, voxel_centers
 from headavatar.methods.nerf_blendshape.proxy import Layer, in_front
 from headavatar.methods.nerf_blendshape.rays import Cube, RayFrames, head_to_camera
-from headavatar.methods.nerf_blendshape.sightings import LOOK_PX, fitted, shrunk
-from headavatar.methods.nerf_blendshape.standoff import STRIDE, measured, solid
+from headavatar.methods.nerf_blendshape.sightings import LOOK_PX, Sightings, fitted, shrunk
+from headavatar.methods.nerf_blendshape.standoff import STRIDE, Standoff, measured, solid
 from headavatar.methods.nerf_blendshape.trainer import NerfBlendshapeTrainer
 from headavatar.methods.nerf_blendshape.warp import carried
 from headavatar.methods.residuals import Residual
@@ -83,6 +83,53 @@ def test_a_skull_open_at_the_neck_is_solid(rng: np.random.Generator) -> None:
     deep = (np.linalg.norm(centers, axis=1) < RADIUS_M - 0.02) & (centers[:, 1] > -0.02)
     assert inside.reshape(-1)[deep].all()
     assert not inside.reshape(-1)[np.linalg.norm(centers, axis=1) > RADIUS_M + 0.02].any()
+
+
+def looks(pitch_rad: Array, radius_m: float) -> Sightings:
+    """Pictures of a ball of hair that bows."""
+    _, _, camera = filmed(np.zeros(1))
+    u, v = np.meshgrid(*(np.arange(SIZE) + 0.5 - SIZE / 2,) * 2)
+    sight = np.stack([u / camera.K[0, 0], v / camera.K[1, 1], np.ones_like(u)], 2)
+    sight /= np.linalg.norm(sight, axis=2, keepdims=True)
+    along, middle = AWAY_M * sight[..., 2], AWAY_M * np.sqrt(1 - sight[..., 2] ** 2)
+    hit = middle < radius_m
+    front = along - np.sqrt(np.maximum(radius_m**2 - middle**2, 0))
+    facing = np.where(hit, np.sqrt(np.maximum(1 - (middle / radius_m) ** 2, 0)), 0)
+    cosine, sine = np.cos(pitch_rad), np.sin(pitch_rad)
+    bowed = np.zeros((len(pitch_rad), 3, 3))
+    bowed[:, 0, 0], bowed[:, 1, 1], bowed[:, 1, 2], bowed[:, 2, 1], bowed[:, 2, 2] = 1, cosine, -sine, sine, cosine
+    turn = np.diag([1.0, -1.0, -1.0]) @ bowed
+    depth, alpha, facing = (
+        np.repeat(one[None].astype(np.float32), len(pitch_rad), 0)
+        for one in (np.where(hit, front * sight[..., 2], 0), hit, facing)
+    )
+    shift = np.tile(np.float32([0, 0, AWAY_M]), (len(pitch_rad), 1))
+    return Sightings(
+        turn.astype(np.float32), shift, camera, np.ones(depth.shape, bool), depth, alpha, facing,
+        np.zeros((*depth.shape, 3), np.float32), Cube(np.zeros(3, np.float32), 0.36), None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("bows", [True, False])
+def test_a_few_bows_tell_how_high_the_crown_is(rng: np.random.Generator, bows: bool) -> None:
+    hair, angle = 0.008, np.radians(rng.uniform(30, 40))
+    pitch = np.radians(rng.uniform(-4, 4, 32))
+    if bows:
+        pitch[rng.choice(32, 3, replace=False)] = angle
+    seen = looks(pitch, RADIUS_M + hair)
+    grid = 2 * GRID
+    away = torch.from_numpy(np.linalg.norm(seen.cube.to_head(voxel_centers(grid)), axis=1) - RADIUS_M).float()
+    standoff = Standoff(away.reshape((grid,) * 3), torch.full((grid,) * 3, 0.03))
+    volume = proxy_shape.solid(standoff, seen, 0.0, -2 * RADIUS_M, -3 * RADIUS_M)
+    crown = np.array([0.0, np.cos(angle), -np.sin(angle)])
+    heights = np.arange(0, 0.05, 0.001)
+    cells = np.floor(seen.cube.to_unit((RADIUS_M + heights)[:, None] * crown) * volume.shape[0]).astype(int)
+    stands = heights[volume[tuple(cells.T)] > 0.5].max()
+    voxel = seen.cube.side / volume.shape[0]
+    if bows:
+        assert abs(stands - hair) < 2 * voxel
+    else:
+        assert stands > hair + 2 * voxel  # so high what hides behind the front could be
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,7 @@ SPEC = MethodSpec(
     trainer="headavatar.methods.nerf_blendshape.trainer:NerfBlendshapeTrainer",
     avatar="headavatar.methods.nerf_blendshape.avatar:NerfBlendshapeAvatar",
     models=lambda settings: (f"lpips_{settings.perceptual_network}",) if settings.perceptual_weight > 0 else (),
-    version=8,
+    version=9,
     rates=("table_lr", "network_lr"),
     source="Gao et al., Reconstructing Personalized Semantic Facial NeRF Models From Monocular Video, 2022",
 )
