@@ -17,6 +17,7 @@ import torch
 
 from ... import ops
 from ...scene import Array, Camera, Surface
+from . import strands
 from .rays import Cube
 from .warp import carried
 
@@ -59,6 +60,7 @@ class Proxy:
         colors: (V, 3) RGB, as normals across the line of sight would have them.
         trusted: (G, G, G) bool, occupied voxels that hold a surface which training saw.
         light: (3,) by how much the logarithm of brightness grows with a normal's axes in camera space.
+        strands: (V, 3) where hair shows strands, see `strands.laid`; None in avatars of versions that made none up.
     """
 
     vertices: torch.Tensor
@@ -66,6 +68,7 @@ class Proxy:
     colors: torch.Tensor
     trusted: torch.Tensor
     light: torch.Tensor
+    strands: torch.Tensor | None = None
 
     @cached_property
     def cells(self) -> ops.Cells:
@@ -97,6 +100,11 @@ class Proxy:
         lit = self.colors * torch.exp(normals @ self.light)[:, None]
         colors = torch.cat([lit, torch.ones_like(self.colors[:, :1])], 1)
         picture = ops.interpolate(colors, self.faces, fragments)
+        if self.strands is not None:
+            factor = torch.ones_like(picture)
+            streaks = ops.interpolate(self.strands, self.faces, fragments)[fragments.mask]
+            factor[..., :3][fragments.mask] = strands.shading(streaks)[:, None]
+            picture = picture * factor
         picture = ops.antialias(picture, fragments, on_picture, self.faces).clamp(0, 1)
         depth = torch.where(fragments.mask, fragments.depth, torch.inf)
         return Layer(picture[..., :3], picture[..., 3], depth)
@@ -106,14 +114,17 @@ class Proxy:
         vertices = cube.to_head(self.posed(warp).cpu().numpy().astype(np.float64))
         normals = ops.vertex_normals(torch.as_tensor(vertices, dtype=torch.float32)[None], self.faces.cpu())[0]
         lit = self.colors.cpu() * torch.exp(normals * FACES_CAMERA @ self.light.cpu())[:, None]
+        if self.strands is not None:
+            lit = lit * strands.shading(self.strands.cpu())[:, None]
         return Surface(vertices.astype(np.float32), self.faces.cpu().numpy(), lit.clamp(0, 1).numpy())
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Named tensors, as files hold them."""
-        return {
+        named = {
             "proxy.vertices": self.vertices, "proxy.faces": self.faces.to(torch.int32), "proxy.colors": self.colors,
             "proxy.trusted": self.trusted.to(torch.uint8), "proxy.light": self.light,
         }  # fmt: skip
+        return named if self.strands is None else named | {"proxy.strands": self.strands}
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Any]) -> Proxy | None:
@@ -131,7 +142,10 @@ class Proxy:
             raise ValueError(f"a proxy of {tuple(vertices.shape)}, {tuple(faces.shape)} and {tuple(colors.shape)}")
         if len(faces) == 0 or int(faces.min()) < 0 or int(faces.max()) >= len(vertices):
             raise ValueError("a proxy whose faces point to no vertex")
-        return Proxy(vertices, faces, colors, tensors["proxy.trusted"].to(torch.bool), tensors["proxy.light"])
+        made_up = tensors.get("proxy.strands")
+        if made_up is not None and made_up.shape != vertices.shape:
+            raise ValueError(f"a proxy of {tuple(vertices.shape)} with strands of {tuple(made_up.shape)}")
+        return Proxy(vertices, faces, colors, tensors["proxy.trusted"].to(torch.bool), tensors["proxy.light"], made_up)
 
 
 def in_front(field: ops.Composite, layer: Layer, share_m: torch.Tensor) -> ops.Composite:

@@ -89,10 +89,10 @@ def _light(index: Array, normals: Array, colors: Array, trust: Array, count: int
 
 
 def spread(colors: Array, trust: Array, faces: Array, kinds: list[tuple[Array, Array]]) -> Array:
-    """(V, 3) the smoothest colors over a mesh that hold to the trusted ones.
+    """(V, C) the smoothest colors over a mesh that hold to the trusted ones.
 
     Args:
-        colors: (V, 3), trust (V,) 0 to 1.
+        colors: (V, C), trust (V,) 0 to 1.
         faces: (F, 3).
         kinds: (V,) how much vertices speak for a kind, and (V,) bool, which are drawn to its mean color unless seen.
     """

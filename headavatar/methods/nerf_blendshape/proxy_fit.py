@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from ... import ops
 from ...scene import PARSING_CLASSES, Array, Clip, HeadParams
-from . import proxy_colors, proxy_shape
+from . import proxy_colors, proxy_shape, strands
 from .occupancy import scalp_vertices
 from .proxy import Proxy
 from .sightings import Sightings, fitted
@@ -75,15 +75,18 @@ def proxy_of(
         return None
     points = cube.to_head(vertices)
     normals = ops.vertex_normals(torch.from_numpy(points).float()[None], torch.from_numpy(faces))[0].numpy()
-    shown = proxy_colors.seen_colors(vertices, normals, fitted(skull.hair, seen.camera), seen)
+    hair = fitted(skull.hair, seen.camera)
+    shown = proxy_colors.seen_colors(vertices, normals, hair, seen)
     away, nearest = cKDTree(skull.points).query(points)
     hairy = skull.scalp[nearest] | (away > BULK_M)
     bare = (shown.hair * shown.trust)[hairy].sum() <= BARE * shown.trust[hairy].sum()
     kinds = [(1 - shown.hair, ~hairy), (1 - shown.hair if bare else shown.hair, hairy)]
-    colors = proxy_colors.spread(shown.colors, shown.trust, faces, kinds)
+    told = proxy_colors.spread(np.concatenate([shown.colors, shown.hair[:, None]], 1), shown.trust, faces, kinds)
+    colors, unseen_hair = told[:, :3], told[:, 3].clip(0, 1) * (1 - shown.trust)
+    streaks = strands.laid(points, skull.points[skull.scalp].mean(0), strands.amount(hair, seen) * unseen_hair)
     shows = proxy_shape.trusted(occupied, cube, vertices, proxy_colors.evened(shown.trust, faces), end_y)
     as_tensor = lambda a: torch.from_numpy(a).to(occupied.device)  # noqa: E731
     return Proxy(
         as_tensor(vertices), as_tensor(faces), as_tensor(colors.astype(np.float32)), shows,
-        as_tensor(shown.light.astype(np.float32)),
+        as_tensor(shown.light.astype(np.float32)), as_tensor(streaks),
     )  # fmt: skip
