@@ -18,6 +18,8 @@ SOLID = 0.9
 """Only where a pixel is as opaque as this its color is believed."""
 FAITH = 10.0
 """How strongly a believed vertex holds its own color, over a neighbor's pull."""
+SHEEN = 3
+"""Trust speaks for colors by this power: what is seen at a grazing angle only shines."""
 KIND = 0.1
 """Pull to the mean color of what was seen of the same kind: hair for a scalp that has some, skin elsewhere."""
 LEAST = 1e-6
@@ -96,6 +98,7 @@ def spread(colors: Array, trust: Array, faces: Array, kinds: list[tuple[Array, A
         faces: (F, 3).
         kinds: (V,) how much vertices speak for a kind, and (V,) bool, which are drawn to its mean color unless seen.
     """
+    trust = trust**SHEEN
     both = np.concatenate([edge for k in range(3) for edge in (faces[:, [k, k - 1]], faces[:, [k - 1, k]])])
     tug = sparse.csr_matrix((np.full(len(both), 0.5), tuple(both.T)), shape=(len(colors),) * 2)
     held = FAITH * trust
