@@ -120,7 +120,7 @@ def test_a_few_bows_tell_how_high_the_crown_is(rng: np.random.Generator, bows: b
     grid = 2 * GRID
     away = torch.from_numpy(np.linalg.norm(seen.cube.to_head(voxel_centers(grid)), axis=1) - RADIUS_M).float()
     standoff = Standoff(away.reshape((grid,) * 3), torch.full((grid,) * 3, 0.03))
-    volume = proxy_shape.solid(standoff, seen, 0.0, -2 * RADIUS_M, -3 * RADIUS_M)
+    volume = proxy_shape.solid(standoff, seen, -2 * RADIUS_M, -3 * RADIUS_M)
     crown = np.array([0.0, np.cos(angle), -np.sin(angle)])
     heights = np.arange(0, 0.05, 0.001)
     cells = np.floor(seen.cube.to_unit((RADIUS_M + heights)[:, None] * crown) * volume.shape[0]).astype(int)

@@ -69,8 +69,7 @@ def proxy_of(
         skull.points, skull.faces, skull.scalp, cube, grid, fitted(mattes[half], seen.camera), seen.counted[half],
         params[half], seen.camera,
     )  # fmt: skip
-    middle_y = 0.5 * (skull.chin_y + float(skull.points[:, 1].max()))
-    vertices, faces = proxy_shape.mesh(proxy_shape.solid(standoff, seen, middle_y, skull.chin_y, end_y))
+    vertices, faces = proxy_shape.mesh(proxy_shape.solid(standoff, seen, skull.chin_y, end_y))
     if len(faces) == 0:
         return None
     points = cube.to_head(vertices)

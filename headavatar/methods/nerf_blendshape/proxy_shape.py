@@ -22,12 +22,9 @@ from .standoff import Standoff
 
 CLEAR, OPAQUE = 0.3, 0.7
 """A pixel with less alpha shows background, with more a surface."""
-SWINGS, SWINGS_LOW = 0.4, 0.85
-"""Voxels stay while no larger share of frames sees background there, above and below the chin: hair swings, and on
-shoulders it stays while the head turns."""
-LIES, LOOKS = 0.3, 2
-"""On a head's upper half hair lies on the skull. So a voxel there also goes where more than the first, of those frames
-that see background or a surface at it, and at least so many see background: few bow far enough to tell."""
+BESIDE, LOOKS = 0.5, 2
+"""A voxel goes where more than the first, of those frames that see background or a surface at it, and at least so many
+see background. Those that only see something before it do not count: few bow far enough to look over a crown."""
 BEFORE = 0.1
 """A voxel before a surface stays while no larger share of frames sees it there: faces move."""
 FACING = (0.2, 0.6)
@@ -53,13 +50,13 @@ def known(facing: Array) -> Array:
     return found
 
 
-def solid(standoff: Standoff, seen: Sightings, middle_y: float, chin_y: float, end_y: float) -> Array:
+def solid(standoff: Standoff, seen: Sightings, chin_y: float, end_y: float) -> Array:
     """How much of each voxel is head, smoothed.
 
     Args:
         standoff: the skull and how far its hair was seen to stand off.
         seen: pictures of training frames.
-        middle_y, chin_y, end_y: heights of the head's middle, the chin and the neck's end in head space, metres.
+        chin_y, end_y: heights of the chin and of the neck's end in head space, metres.
     Returns:
         (g, g, g) in [0, 1], of coarse voxels of the neutral head.
     """
@@ -71,15 +68,15 @@ def solid(standoff: Standoff, seen: Sightings, middle_y: float, chin_y: float, e
     share = torch.nn.functional.avg_pool3d(inside[None, None].float(), COARSE, ceil_mode=True)[0, 0].numpy()
     asked = torch.nn.functional.max_pool3d(near.float(), COARSE, ceil_mode=True).reshape(-1).numpy() > 0
     index = np.flatnonzero(asked)
-    empty, surface = _told(voxel_centers(share.shape[0])[index], seen, chin_y, middle_y)
+    empty, surface = _told(voxel_centers(share.shape[0])[index], seen)
     left = np.zeros(share.size, np.float32)
     left[index] = np.where(surface, 1, np.where(empty, 0, share.reshape(-1)[index]))
     smooth: Array = gaussian_filter(left.reshape(share.shape), EVEN)
     return smooth
 
 
-def _told(places: Array, seen: Sightings, chin_y: float, middle_y: float) -> tuple[Array, Array]:
-    """(N,) bool, which places frames see to be empty, and (N,) bool, in which they see a surface; see `solid`."""
+def _told(places: Array, seen: Sightings) -> tuple[Array, Array]:
+    """(N,) bool, which places frames see to be empty, and (N,) bool, in which they see a surface."""
     counted, beside, before, surface = (np.zeros(len(places), np.int32) for _ in range(4))
     for glance in seen.of_points(places):
         at, top, opaque = glance.index, INSET_M * known(glance.facing), glance.alpha > OPAQUE
@@ -87,10 +84,8 @@ def _told(places: Array, seen: Sightings, chin_y: float, middle_y: float) -> tup
         beside[at] += glance.alpha < CLEAR
         before[at] += opaque & (glance.behind < top)
         surface[at] += opaque & (glance.behind >= top) & (glance.behind < top + SHEET_M)
-    heights = seen.cube.to_head(places)[:, 1]
-    swings = np.where(heights < chin_y, SWINGS_LOW, SWINGS)
-    lies = (heights > middle_y) & (beside >= LOOKS) & (beside > LIES * (beside + surface))
-    return (beside > swings * counted) | lies | (before > BEFORE * counted), surface > OFTEN * counted
+    empty = (beside >= LOOKS) & (beside > BESIDE * (beside + surface))
+    return empty | (before > BEFORE * counted), surface > OFTEN * counted
 
 
 def mesh(volume: Array) -> tuple[Array, Array]:
