@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -31,6 +32,13 @@ def clip_of(made: synthetic.SyntheticClip, split: str = "blocks") -> Clip:
         list(made.images.copy()), list(made.head_mattes.copy()), list(made.parsing), made.landmarks.copy(), made.camera,
         made.params, times, np.arange(len(made)), np.ones(made.images.shape[1:3], bool), Split.named(split, times),
     )  # fmt: skip
+
+
+def frontal() -> Clip:
+    """A clip whose training frames show nothing of the head's back."""
+    whole = clip_of(rendered())
+    faces = np.flatnonzero(np.abs(whole.params.rotation[:, 1]) < np.radians(12))
+    return replace(whole, split=replace(whole.split, train=np.intersect1d(whole.split.train, faces)))
 
 
 def trainer_of(clip: Clip, seed: int = 0, **overrides: Any) -> NerfBlendshapeTrainer:

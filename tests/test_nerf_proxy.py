@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from scipy.spatial import ConvexHull, cKDTree
-from small_fit import clip_of, rendered, trained, trainer_of
+from small_fit import frontal, trained, trainer_of
 
 from headavatar import ops
 from headavatar.errors import WorkspaceError
@@ -134,10 +134,7 @@ def test_a_few_bows_tell_how_high_the_crown_is(rng: np.random.Generator, bows: b
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    """A head of whose back no frame shows anything."""
-    whole = clip_of(rendered())
-    frontal = np.flatnonzero(np.abs(whole.params.rotation[:, 1]) < np.radians(12))
-    return replace(whole, split=replace(whole.split, train=np.intersect1d(whole.split.train, frontal)))
+    return frontal()
 
 
 @pytest.fixture(scope="module")

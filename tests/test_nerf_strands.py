@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from small_fit import clip_of, rendered, trained
+from small_fit import frontal, trained
 
 from headavatar.methods.nerf_blendshape import strands
 from headavatar.methods.nerf_blendshape.avatar import NerfBlendshapeAvatar
@@ -76,9 +76,7 @@ def test_they_run_down_from_the_crown(rng: np.random.Generator) -> None:
 
 @pytest.fixture(scope="module")
 def clip() -> Clip:
-    whole = clip_of(rendered())
-    frontal = np.flatnonzero(np.abs(whole.params.rotation[:, 1]) < np.radians(12))
-    return replace(whole, split=replace(whole.split, train=np.intersect1d(whole.split.train, frontal)))
+    return frontal()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +85,7 @@ def avatar(clip: Clip) -> NerfBlendshapeAvatar:
 
 
 def test_faces_and_what_was_seen_stay_as_they_are(clip: Clip, avatar: NerfBlendshapeAvatar) -> None:
-    """Strands are laid on the whole proxy, as strong as they get; the field in front of it does not change."""
+    """Strands are laid on the whole proxy, faces too; the field in front of it does not change."""
     proxy = avatar.proxy
     assert proxy is not None and proxy.strands is not None
     assert proxy.strands.shape == proxy.vertices.shape

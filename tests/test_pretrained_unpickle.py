@@ -110,7 +110,7 @@ def test_damaged_files_are_refused(tmp_path: Path, rng: np.random.Generator) -> 
 def test_what_is_no_pickle_is_called_that(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "model.pkl"
     file.write_bytes(content)
-    with pytest.raises(ModelError, match="no pickle|invalid load key"):
+    with pytest.raises(ModelError, match="no pickle"):
         read(file)
 
 
