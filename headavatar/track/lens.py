@@ -2,7 +2,8 @@
 
 A shorter lens near by and a longer one far off look alike, but for how much nearer parts of a head grow against farther
 ones. Fitted all at once, identity, offsets and colors settle on the focal length that was believed at first and hold
-it there; so each focal length is given its own fit from nothing, and their costs are compared.
+it there; so each focal length is given its own fit from nothing, and their costs are compared. Landmarks and outlines
+are wrong in the same way in all frames, and say too short a lens; so they count less there than they did in the fits.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Profile:
 
     Attributes:
         focal: (K,) pixels, ascending.
-        cost: (K,) per frame, the belief in the usual focal length aside.
+        cost: (K,) per frame, colors' and a share of all else's, the belief in the usual focal length aside.
         usual: pixels, the focal length believed beforehand.
     """
 
@@ -80,7 +81,7 @@ def profile(head: HeadModel, inputs: Inputs, settings: TrackSettings, reporter: 
             costs.append(_costs(head, focused(inputs, float(focal)), settings, seed))
             task.advance()
     rest, color, shown = np.array(costs).T
-    return Profile(focals, rest + color * shown.mean(), usual)
+    return Profile(focals, weights.alike * rest + color * shown.mean(), usual)
 
 
 def searched(

@@ -111,6 +111,8 @@ class LensWeights:
         shortest, longest: that are tried, over the usual one.
         keyframes: that are fitted at each.
         surfels: at most.
+        alike: share of what landmarks, outlines and beliefs cost that counts beside the colors' cost; what is wrong
+            with them is wrong in all frames alike.
         belief: weight of the squared logarithm of the focal length over the usual one, per frame, in the cost of
             the last of `LENS_STEPS`.
     """
@@ -119,7 +121,8 @@ class LensWeights:
     longest: float = 6.0
     keyframes: int = 48
     surfels: int = 3000
-    belief: float = 10.0
+    alike: float = 0.25
+    belief: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,7 @@ def head_file(name: str) -> str:
 
 STAGE = StageSpec(
     name="track",
-    version=10,
+    version=11,
     settings=TrackSettings,
     run="headavatar.track.stage:run",
     upstream=("preprocess",),
