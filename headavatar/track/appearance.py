@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ _GAIN_PRIOR = 0.02
 _SWEEPS = 3
 _TOE = 0.05
 """Added to colors before their logarithm is taken, so that noise in the dark does not count."""
+
+
+_Sums = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,44 +59,58 @@ class Colors:
         return glimpse.colors - (expected * gain[:, None] + bias[:, None])
 
 
-def gather(look: Callable[[], Iterable[Glimpse]], count: int, frames: int, known: Colors | None = None) -> Colors:
+def gather(
+    look: Callable[[Callable[[Glimpse], _Sums]], Iterable[_Sums]], count: int, frames: int, known: Colors | None = None
+) -> Colors:
     """The colors and the light that frames agree on, robustly, each frame's exposure evened out.
 
     Args:
-        look: gives what the frames show, some at a time, from the start whenever it is called.
+        look: gives what its argument makes of what the frames show, some at a time, from the start whenever it is
+            called; in other threads, if it likes.
         count: N.
         frames: how many frames there are in all.
         known: colors that are nearly right, which spare the sweeps that find them from nothing.
     """
-    colors = known or Colors(torch.zeros(count, 3), torch.zeros(count), torch.zeros(9, 3))
-    for sweep in range(0 if known is None else _SWEEPS - 1, _SWEEPS):
+    colors = known
+    for _ in range(_SWEEPS if known is None else 1):
         total, heap = torch.zeros(count), torch.zeros(count, 3)
         basis_heap, basis_square = torch.zeros(count, 8), torch.zeros(8, 8)
         mixed = torch.zeros(8, 3)
-        for glimpse in look():
-            seen, weight = glimpse.colors, glimpse.weight
-            if sweep:
-                expected = colors.expected(glimpse.harmonics)
-                gain, bias = exposure(expected, seen, weight)
-                seen = (seen - bias[:, None]) / gain[:, None]
-                weight = weight * cauchy(seen - expected, 0.06)
-            tone = (seen.clamp(min=0) + _TOE).log()
-            heap += (weight[..., None] * tone).sum(0)
-            total += weight.sum(0)
-            turned = glimpse.harmonics[..., 1:]
-            weighted = weight[..., None] * turned
-            basis_heap += weighted.sum(0)
-            basis_square += weighted.flatten(0, 1).T @ turned.flatten(0, 1)
-            mixed += weighted.flatten(0, 1).T @ tone.flatten(0, 1)
-        some = total.clamp(min=1e-6)[:, None]
+        sums = (total, heap, basis_heap, basis_square, mixed)
+        for some in look(partial(_summed, colors)):
+            for whole, part in zip(sums, some, strict=True):
+                whole += part
+        weights = total.clamp(min=1e-6)[:, None]
         # every surfel's own color is eliminated: the light is what is left when the same skin turns in it
-        matrix = basis_square - basis_heap.T @ (basis_heap / some)
-        right = mixed - basis_heap.T @ (heap / some)
+        matrix = basis_square - basis_heap.T @ (basis_heap / weights)
+        right = mixed - basis_heap.T @ (heap / weights)
         prior = 1e-3 * basis_square.trace() / 8 * torch.eye(8)
         light = torch.cat([torch.zeros(1, 3), torch.linalg.solve(matrix + prior, right)])
-        mean = (heap - basis_heap @ light[1:]) / some
+        mean = (heap - basis_heap @ light[1:]) / weights
         colors = Colors(mean, (total / (0.02 * frames)).clamp(max=1), light)
+    assert colors is not None
     return colors
+
+
+def _summed(colors: Colors | None, glimpse: Glimpse) -> _Sums:
+    """Weights (N,), weighted tones (N, 3) and harmonics (N, 8) of some frames, the latters' products (8, 8) and (8, 3).
+
+    Where colors are known already, exposure is evened out and what is far from them counts less.
+    """
+    seen, weight = glimpse.colors, glimpse.weight
+    if colors is not None:
+        expected = colors.expected(glimpse.harmonics)
+        gain, bias = exposure(expected, seen, weight)
+        seen = (seen - bias[:, None]) / gain[:, None]
+        weight = weight * cauchy(seen - expected, 0.06)
+    tone = (seen.clamp(min=0) + _TOE).log()
+    turned = glimpse.harmonics[..., 1:]
+    weighted = weight[..., None] * turned
+    by_turn = weighted.flatten(0, 1).T
+    return (
+        weight.sum(0), (weight[..., None] * tone).sum(0), weighted.sum(0), by_turn @ turned.flatten(0, 1),
+        by_turn @ tone.flatten(0, 1),
+    )  # fmt: skip
 
 
 def cauchy(residual: Tensor, scale: float) -> Tensor:

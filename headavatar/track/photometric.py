@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ class PhotometricFit:
 
     def _colors(self, look: Look, motion: Motion, known: Colors | None) -> Colors:
         count = int(self.train[look.frames].sum())
-        return gather(lambda: look.glimpses(motion, self.train), len(self.surfels), count, known)
+        return gather(partial(look.glimpses, motion, self.train), len(self.surfels), count, known)
 
     def _fit_person(
         self, landmarks: LandmarkFit, person: Person, motion: Motion, look: Look, colors: Colors,

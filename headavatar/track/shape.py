@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from headavatar.track.landmark_fit import (
 from headavatar.track.normal import Normal
 from headavatar.track.outline import HAIR_END, NECK, UNKNOWN, Outline, Rim, Targets, outline, targets
 from headavatar.track.settings import OutlineWeights
+from headavatar.workers import in_order
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,13 @@ class OutlineTerm:
     def add(self, system: Normal, person: Person, motion: Motion) -> None:
         """Add the rows of all views to the normal equations: identity moves the outline, and so do poses and focal."""
         assert system.shared_block is not None and system.shared_gradient is not None and system.mixed is not None
-        units = self.unit_px(motion, person.focal) * self.view.scale
         share = len(motion) / len(self.view.rows)  # the views stand for all of the frames
-        for view, row in enumerate(self.view.rows.tolist()):
-            jacobian, residual, weight = self._rows(person, motion[row : row + 1], view, float(units[row]))
+
+        def normal(jacobian: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
             weighted = (jacobian * weight[:, None] * share).double()
-            hessian, gradient = weighted.T @ jacobian.double(), weighted.T @ residual.double()
+            return weighted.T @ jacobian.double(), weighted.T @ residual.double()
+
+        for row, (hessian, gradient) in self._each(person, motion, normal):
             system.blocks[row, :RIGID, :RIGID] += hessian[:RIGID, :RIGID]
             system.gradient[row, :RIGID] += gradient[:RIGID]
             system.mixed[row, :RIGID] += hessian[:RIGID, RIGID:]
@@ -115,13 +120,26 @@ class OutlineTerm:
 
     def cost(self, person: Person, motion: Motion) -> float:
         """What the outline costs, per frame; the motion is of the fit's n frames."""
-        units = self.unit_px(motion, person.focal) * self.view.scale
-        total = 0.0
-        for view, row in enumerate(self.view.rows.tolist()):
-            _, residual, weight = self._rows(person, motion[row : row + 1], view, float(units[row]))
+
+        def cost(_: Tensor, residual: Tensor, weight: Tensor) -> float:
             far = (residual / self.weights.robust).square()
-            total += float((weight * (1 + far) * torch.log1p(far)).sum())
+            return float((weight * (1 + far) * torch.log1p(far)).sum())
+
+        total = sum(found for _, found in self._each(person, motion, cost))
         return 0.5 * self.weights.robust**2 * total / len(self.view.rows)
+
+    def _each(
+        self, person: Person, motion: Motion, work: Callable[[Tensor, Tensor, Tensor], Result]
+    ) -> Iterator[tuple[int, Result]]:
+        """What `work` makes of each view's jacobian, residuals and weights, and the view's frame; on all cores."""
+        units = self.unit_px(motion, person.focal) * self.view.scale
+        rows = self.view.rows.tolist()
+
+        def of(view: int) -> tuple[int, Result]:
+            row = rows[view]
+            return row, work(*self._rows(person, motion[row : row + 1], view, float(units[row])))
+
+        return in_order(of, range(len(rows)))
 
     def look(self, person: Person, motion: Motion, view: int, unit_px: float) -> tuple[Outline, Targets, Tensor]:
         """The outline in a view, where it should be, and the posed vertices (V, 3); the motion is of one frame."""

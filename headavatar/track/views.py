@@ -106,14 +106,15 @@ class Look:
             rows = [some for some in rows if given[self.frames[some]].any()]
         return in_order(lambda some: (some, work(some, self.view(motion, some))), rows)
 
-    def glimpses(self, motion: Motion, given: Tensor) -> Iterator[Glimpse]:
-        """What the frames show of which (T,) bool `given` is true."""
+    def glimpses(self, motion: Motion, given: Tensor, work: Callable[[Glimpse], Result]) -> Iterator[Result]:
+        """What `work` makes of what the frames show of which (T,) bool `given` is true."""
 
-        def glimpse(rows: slice, view: View) -> Glimpse:
-            seen = view.glimpse
-            return Glimpse(seen.colors, seen.weight * given[self.frames[rows]][:, None], seen.harmonics)
+        def seen(rows: slice, view: View) -> Result:
+            all_seen = view.glimpse
+            weight = all_seen.weight * given[self.frames[rows]][:, None]
+            return work(Glimpse(all_seen.colors, weight, all_seen.harmonics))
 
-        return (found for _, found in self.each(motion, glimpse, given))
+        return (found for _, found in self.each(motion, seen, given))
 
 
 def visible(
