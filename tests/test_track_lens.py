@@ -39,6 +39,32 @@ def test_a_cost_that_only_falls_ends_at_the_last_try(rng: np.random.Generator) -
     assert Profile(focal, -slope * usual / focal, usual).best(0) == pytest.approx(focal[0])
 
 
+def test_where_they_disagree_colors_say_more_than_landmarks(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Landmarks are wrong alike in all frames and so are sure of a wrong lens."""
+    workspace = synthetic.write_workspace(tmp_path / "one.avatar", 8, 64)
+    given = inputs.read(workspace, synthetic.head(), 45.0)
+    usual, settings = float(given.prior.K[0, 0]), TrackSettings(focal_lengths=3)
+    for by_landmarks, by_colors in (rng.permutation([0.8, 1.25]) for _ in range(4)):
+        steep = float(rng.uniform(200, 600))
+
+        def costs(
+            _: object, believed: inputs.Inputs, *__: object, landmarks: float = by_landmarks,
+            colors: float = by_colors, steep: float = steep,
+        ) -> tuple[float, float, float]:  # fmt: skip
+            inverse, shown = usual / float(believed.prior.K[0, 0]), 1000.0
+            return steep * (inverse - 1 / landmarks) ** 2, steep * (inverse - 1 / colors) ** 2 / shown, shown
+
+        monkeypatch.setattr(lens, "_costs", costs)
+        found, _ = lens.searched(
+            synthetic.head(), given, settings, SilentReporter(), 0, lambda name, compute: compute()
+        )
+        taken = float(found.prior.K[0, 0]) / usual
+        print(by_landmarks, by_colors, taken)
+        assert abs(np.log(taken / by_colors)) < 0.6 * abs(np.log(taken / by_landmarks))
+
+
 def test_a_lens_that_was_believed_wrongly_is_set_right(tmp_path: Path) -> None:
     """A head that turns near by, whose field of view is believed to be much narrower or much wider than it is."""
     seed = int(np.random.default_rng().integers(2**31))
