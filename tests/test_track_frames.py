@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from headavatar.scene import Array
+from headavatar.track import frames
 from headavatar.track.frames import Changed, FrameStore
 
 
@@ -42,13 +44,35 @@ def test_it_reads_like_the_array(pictures: Array, tmp_path: Path, rng: np.random
     np.testing.assert_array_equal(store[:], pictures)  # a part moves nobody else's place in the file
 
 
-def test_a_change_is_made_on_every_reading(pictures: Array, tmp_path: Path, rng: np.random.Generator) -> None:
-    store = FrameStore.written(iter(pictures), tmp_path)
-    changed = Changed(store, lambda picture: picture[::2, :, 0] // 2, (3, 9))
+@pytest.mark.parametrize("few", [True, False])
+def test_changed_pictures_read_like_the_changed_array(
+    pictures: Array, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    """Few enough to be kept they are changed once each, else whenever they are read."""
+    monkeypatch.setattr(frames, "KEPT_BYTES", 23 * 3 * 9 if few else 23 * 3 * 9 - 1)
+    made: list[int] = []
+
+    def change(picture: Array) -> Array:
+        made.append(1)
+        return picture[::2, :, 0] // 2
+
+    changed = Changed(FrameStore.written(iter(pictures), tmp_path), change, (3, 9))
     expected = pictures[:, ::2, :, 0] // 2
     assert changed.shape == expected.shape
     for index in indices(rng):
-        np.testing.assert_array_equal(changed[index], expected[index])
+        found = changed[index]
+        np.testing.assert_array_equal(found, expected[index])
+        found[...] = 0  # whoever reads them may do with them what they like
+    with pytest.raises(IndexError):
+        changed[23]
+    assert len(made) == 23 if few else len(made) > 23
+
+
+def test_kept_pictures_can_be_read_from_several_threads(pictures: Array, tmp_path: Path) -> None:
+    changed = Changed(FrameStore.written(iter(pictures), tmp_path), lambda picture: 255 - picture, pictures.shape[1:])
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: changed[:], range(40)):
+            np.testing.assert_array_equal(found, 255 - pictures)
 
 
 def test_nothing_is_left_in_the_folder(pictures: Array, tmp_path: Path) -> None:

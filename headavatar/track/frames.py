@@ -19,6 +19,9 @@ from headavatar.errors import WorkspaceError
 from headavatar.scene import Array
 from headavatar.workspace import atomic
 
+KEPT_BYTES = 64 << 20
+"""Changed pictures of a clip are kept up to this size; beyond, memory would grow with the clip."""
+
 Index = int | slice | Array
 
 
@@ -102,7 +105,7 @@ class FrameStore:
 
 
 class Changed:
-    """Pictures as they look after a change, made anew whenever they are read.
+    """Pictures as they look after a change, made when they are read; those of short clips are made once and kept.
 
     Args:
         source: the pictures.
@@ -112,6 +115,9 @@ class Changed:
 
     def __init__(self, source: Frames, change: Callable[[Array], Array], shape: tuple[int, ...]) -> None:
         self._source, self._change, self._shape = source, change, shape
+        few = len(source) * int(np.prod(shape)) <= KEPT_BYTES
+        self._kept: Any = np.empty((len(source), *shape), np.uint8) if few else None
+        self._made = np.zeros(len(source), bool)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -121,10 +127,18 @@ class Changed:
         return len(self._source)
 
     def __getitem__(self, index: Index) -> Array:
-        pictures = self._source[index]
-        if isinstance(index, (int, np.integer)):
-            return self._change(pictures)
-        changed = np.empty((len(pictures), *self._shape), np.uint8)
-        for i, picture in enumerate(pictures):
-            changed[i] = self._change(picture)
-        return changed
+        rows = np.arange(len(self))[index]
+        if self._kept is None:
+            changed: Any = np.empty((rows.size, *self._shape), np.uint8)
+            self._make(rows.reshape(-1), changed, range(rows.size))
+            return np.asarray(changed if rows.ndim else changed[0])
+        missing = rows[~self._made[rows]].reshape(-1)
+        # two threads may make the same picture at once; both write the same
+        self._make(missing, self._kept, missing)
+        self._made[missing] = True
+        return np.array(self._kept[index])
+
+    def _make(self, rows: Array, into: Any, places: Iterable[int]) -> None:
+        if len(rows):
+            for place, picture in zip(places, self._source[rows], strict=True):
+                into[place] = self._change(picture)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from headavatar.track.frames import FrameStore
 from headavatar.track.habits import Habits
 from headavatar.track.landmark_model import OUTER_EYE_CORNERS
 from headavatar.track.occlusion import hidden_shares
+from headavatar.workers import in_order
 from headavatar.workspace import Workspace, layout
 from headavatar.workspace.clips import read_image
 
@@ -90,8 +92,8 @@ def read(workspace: Workspace, head: HeadModel, field_of_view_deg: float, habits
     frame_idx = np.array([rows[i]["frame"] for i in positions], np.int64)
     times_s = np.array([rows[i]["time_s"] for i in positions], np.float64)
     folder = workspace.partial_dir("track")
-    images = FrameStore.written((_image(workspace.path(layout.FRAMES), int(i)) for i in frame_idx), folder)
-    parsing = FrameStore.written((_parsing(workspace.path(layout.PARSING), int(i)) for i in frame_idx), folder)
+    images = FrameStore.written(in_order(partial(_image, workspace.path(layout.FRAMES)), frame_idx), folder)
+    parsing = FrameStore.written(in_order(partial(_parsing, workspace.path(layout.PARSING)), frame_idx), folder)
     valid = read_image(workspace.path(layout.VALID), gray=True)
     valid = cv2.resize(valid, images.shape[2:0:-1], interpolation=cv2.INTER_AREA) > 250
     landmarks, size = points["landmarks"][frame_idx], int(video["size"])

@@ -17,6 +17,7 @@ from headavatar.head import HeadModel
 from headavatar.head.landmarks import EYES, IRISES, LIPS, LIPS_INNER
 from headavatar.scene import PARSING_CLASSES, Array
 from headavatar.track.frames import Frames
+from headavatar.workers import in_order
 
 SIDE = 48
 """Texels along the chart's longer side."""
@@ -118,13 +119,13 @@ def hidden_shares(head: HeadModel, images: Frames, parsing: Frames, valid: Array
 
     chosen = np.unique(np.linspace(0, len(images) - 1, SAMPLES).round().astype(int))
     usual = _Usual.of(*(np.stack(part) for part in zip(*(read(int(i)) for i in chosen), strict=True)))
-    shares = np.zeros(len(images))
-    for frame in range(len(images)):
+
+    def share(frame: int) -> float:
         tone, classes = read(frame)
         seen = np.isfinite(tone[:, 0])
-        if seen.any():
-            shares[frame] = chart.largest_piece(usual.unlike(tone, classes) & seen) / int(seen.sum())
-    return shares
+        return chart.largest_piece(usual.unlike(tone, classes) & seen) / int(seen.sum()) if seen.any() else 0.0
+
+    return np.array(list(in_order(share, range(len(images)))))
 
 
 @dataclass(frozen=True)
