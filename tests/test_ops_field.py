@@ -345,11 +345,15 @@ def test_rank_one_adam_agrees(generator, moments):
         [(torch.randn(4, generator=generator), torch.randn(5003, generator=generator)) for _ in range(count)]
         for count in (1, 3, 2)
     ]
+    l1 = torch.tensor([0.0, 0.1, 0.0, 0.2])
     ends = []
+    at_zero = torch.zeros_like(start, dtype=torch.bool)
     for name in ("native", "reference"):
-        optimizer = ops.RankOneAdam(start.clone(), lr=0.01, l1=[0.0, 0.1, 0.0, 0.2], moments=moments)
+        optimizer = ops.RankOneAdam(start.clone(), lr=0.01, l1=l1.tolist(), moments=moments)
         with ops.backend.use(name):
             for step in steps:
+                # rounding decides on which side of zero such a value lies, and so which way L1 pulls it
+                at_zero |= (optimizer.tables.abs() < 1e-6) & (l1[:, None] > 0)
                 optimizer.step(step)
         ends.append(optimizer.tables)
     moved = float((ends[0] - start).abs().mean())
@@ -357,7 +361,8 @@ def test_rank_one_adam_agrees(generator, moments):
     # A value in the middle between two of bfloat16's may be rounded either way, which moves few entries by a little.
     difference = (ends[0] - ends[1]).abs()
     assert float(difference.mean()) < 1e-4 * moved
-    assert float(difference.max()) < (1e-2 if moments == "float32" else 0.2) * moved
+    assert int(at_zero.sum()) < 5
+    assert float(difference[~at_zero].max()) < (1e-2 if moments == "float32" else 0.2) * moved
 
 
 def test_rank_one_adam_is_torch_adam_on_the_outer_product(generator):
