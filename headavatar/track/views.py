@@ -109,12 +109,12 @@ class Look:
     def glimpses(self, motion: Motion, given: Tensor, work: Callable[[Glimpse], Result]) -> Iterator[Result]:
         """What `work` makes of what the frames show of which (T,) bool `given` is true."""
 
-        def seen(rows: slice, view: View) -> Result:
-            all_seen = view.glimpse
-            weight = all_seen.weight * given[self.frames[rows]][:, None]
-            return work(Glimpse(all_seen.colors, weight, all_seen.harmonics))
+        def of(rows: slice, view: View) -> Result:
+            shown = view.glimpse
+            weight = shown.weight * given[self.frames[rows]][:, None]
+            return work(Glimpse(shown.colors, weight, shown.harmonics))
 
-        return (found for _, found in self.each(motion, seen, given))
+        return (found for _, found in self.each(motion, of, given))
 
 
 def visible(
